@@ -1,0 +1,132 @@
+"""Outputs that are whole or not there: write-then-rename, one lock an output, hashes and content keys."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from axolotl_env.errors import BadInputError, ConflictError
+
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, what: str) -> Iterator[None]:
+    """Hold the lock of one output (``.NAME.lock`` beside it) or raise ConflictError naming the holder.
+
+    The kernel frees the lock when its process dies, so kill -9 leaves nothing to clean up by hand.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    make_folder(file.parent)
+    held = filelock.FileLock(file)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = file.read_text().strip() or "another process"
+        raise ConflictError(
+            f"{what} is being made by {holder}", where=str(path), hint="wait for it, or stop it and try again"
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        file.write_text(f"process {os.getpid()}\n")
+        yield
+    finally:
+        # Removed while held: a lock file that stays behind is litter in the user's folder.
+        file.unlink(missing_ok=True)
+        held.release()
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path`` that takes its place when the block ends well.
+
+    The file and its folder are fsynced around the rename. When the block raises, the temporary file is
+    removed and the old one stays. Leftovers of earlier runs (kill -9) are removed first, so call it with
+    the output's :func:`lock` held where two runs may meet.
+
+    Raises:
+        BadInputError: ``path`` is a folder, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name")
+    make_folder(path.parent)
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        old.unlink(missing_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(mode)
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Write a small file as a whole: readers see the old content or the new, never a part."""
+    with replacing(path, mode=mode) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        BadInputError: a file is in the way, or the parent cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space, in bytes, of the file system that would hold ``path``."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def sha256(path: Path, *, on_bytes: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file as hex; ``on_bytes`` is told the size of each chunk read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            if on_bytes:
+                on_bytes(len(chunk))
+    return digest.hexdigest()
+
+
+def content_key(parts: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
+    """Return one hash over everything that a stage's output depends on (any JSON value)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _unwritable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"cannot be written: {error.strerror}", where=str(error.filename or path))
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,183 @@
+"""Where values come from: layers of settings, and the facts of a site.
+
+Later wins: defaults in the model < ``[defaults]`` of the site file < ``settings.toml`` in the repository
+< ``~/.config/axolotl-env/settings.toml`` < ``AXOLOTL_ENV_*`` < flags.
+
+Not pydantic-settings: it merges its sources before it validates, so an error cannot name the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.records import Record, faults
+from axolotl_env.words import nearest
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: docker/, edf/ and configs/ are data that live beside the package."""
+
+SITES = ROOT / "configs/sites"
+PREFIX = "AXOLOTL_ENV_"
+
+
+def expand(value: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Fill ``~``, ``${VAR}`` and ``${VAR:-default}`` in a path.
+
+    Raises:
+        ValueError: a variable is not set (an empty one would turn ``${SCRATCH}/x`` into ``/x``).
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = environ.get(name) or default
+        if not found:
+            raise ValueError(f"variable {name} is not set")
+        return found
+
+    return os.path.expanduser(re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", fill, value))  # noqa: PTH111 - a str, which may hold no path
+
+
+def _expand_path(value: object) -> object:
+    return Path(expand(value)).absolute() if isinstance(value, str) and value else value
+
+
+SettingPath = Annotated[Path, BeforeValidator(_expand_path)]
+
+
+class Settings(Record):
+    """Every value that a user can set; each has the flag ``--its-name`` where a command needs it."""
+
+    site: str = Field("local", description="cluster that EDFs and jobs are for: a name in configs/sites, or a file")
+    flavour: str = Field("cpu", description="how the image is made: a name in docker/flavours")
+    store: SettingPath = Field(
+        Path("~/.local/share/axolotl-env").expanduser(),
+        description="folder for squashfs files, caches, reports and run folders",
+    )
+    edf_dir: SettingPath = Field(Path("~/.edf").expanduser(), description="folder that EDFs are written to")
+    wheels: SettingPath | None = Field(
+        None, description="folder of wheels that are preferred to the index (default: pip's find-links)"
+    )
+    python_index: str = Field("", description="Python package index (default: pip's index-url)")
+    debian_mirror: str = Field("", description="Debian mirror for the base image (default: the one apt uses here)")
+    ca_bundle: SettingPath | None = Field(
+        None, description="CA certificates that build stages trust (default: SSL_CERT_FILE)"
+    )
+    account: str = Field("", description="Slurm account (project) that jobs are charged to")
+    partition: str = Field("", description="Slurm partition (default: the cluster's own)")
+    time: str = Field("", description="time limit of a job, as Slurm writes it (default: the partition's own)")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and for each key the layer that its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+class SiteEdf(Record):
+    """What an EDF needs on a site: mounts, hooks (annotations) and the network profile."""
+
+    mounts: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    network_profile: str = ""
+    engine: str = "ce"
+
+
+class SiteSlurm(Record):
+    """How jobs are started on a site."""
+
+    gpus_per_node: int = 0
+    processes_per_node: int = 1
+    cpus_per_task: int = 1
+    srun_arguments: tuple[str, ...] = ()
+    node_cache: str = Field("/tmp", description="node-local folder for Triton and extension caches")  # noqa: S108
+
+
+class Site(Record):
+    """A cluster's facts, from ``configs/sites/NAME.toml``."""
+
+    description: str
+    architecture: str = Field("", description="of its nodes, as uname -m says; empty: this machine's")
+    defaults: Mapping[str, Any] = {}
+    edf: SiteEdf = SiteEdf()
+    slurm: SiteSlurm = SiteSlurm()
+
+
+def load_site(name: str) -> Site:
+    """Return a site by its name in ``configs/sites``, or from a file given by path.
+
+    Raises:
+        BadInputError: there is none of that name, or its file does not fit.
+    """
+    path = Path(name).expanduser() if "/" in name or name.endswith(".toml") else SITES / f"{name}.toml"
+    if path.parent == SITES and not path.is_file():
+        raise BadInputError(
+            f"unknown site {name!r}",
+            where="--site",
+            hint=nearest(name, (p.stem for p in SITES.glob("*.toml"))),
+        )
+    return Site.load(path)
+
+
+def load(environ: Mapping[str, str] = os.environ, **flags: str) -> Loaded:
+    """Read all layers.
+
+    Args:
+        environ: the environment; its ``AXOLOTL_ENV_*`` are a layer.
+        flags: what the command line gave; empty values count as not given.
+
+    Raises:
+        BadInputError: a file that is not TOML, an unknown key, a wrong type: all at once, each with its file.
+    """
+    home = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    layers: dict[str, dict[str, Any]] = {
+        **{str(f): _toml(f) for f in (ROOT / "settings.toml", home / "axolotl-env/settings.toml") if f.is_file()},
+        "environment": _environment(environ),
+        "flag": {key: value for key, value in flags.items() if value},
+    }
+    site = Settings.model_fields["site"].default
+    for layer in layers.values():
+        site = layer.get("site", site)
+    if isinstance(site, str):
+        layers = {f"site {site}": dict(load_site(site).defaults), **layers}
+    found: list[Fault] = []
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    for origin, layer in layers.items():
+        # Each layer by itself: a wrong value is an error even where a later layer would hide it.
+        try:
+            Settings.model_validate(layer)
+        except ValidationError as error:
+            found += [Fault(f.what, f"{_name(origin, f.where)} ({origin})", f.hint) for f in faults(Settings, error)]
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    if found:
+        raise BadInputError("some settings cannot be used", faults=tuple(found), hint="invoke settings lists them")
+    return Loaded(Settings.model_validate(values), origins)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"is not TOML: {error}", where=str(path)) from error
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {n.removeprefix(PREFIX).lower(): v for n, v in environ.items() if n.startswith(PREFIX) and v}
+
+
+def _name(origin: str, key: str) -> str:
+    if origin == "environment":
+        return PREFIX + key.upper()
+    return f"--{key.replace('_', '-')}" if origin == "flag" else key
