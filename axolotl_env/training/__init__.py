@@ -1,0 +1,10 @@
+"""What goes into a training and what comes out of it: configs, data and the log.
+
+In: an axolotl YAML, a DeepSpeed JSON, data sets. Out: findings about them, and the metrics of a log line.
+"""
+
+from __future__ import annotations
+
+from axolotl_env.training.log import Metrics, parse_line
+
+__all__ = ["Metrics", "parse_line"]
