@@ -49,9 +49,8 @@ def show(findings: Sequence[Finding], *, json: bool, checked: str, extra: dict[s
         if advice:
             console.text(f"    → {advice.strip()}")
     errors = sum(found.severity == "error" for found in findings)
-    count = (
-        f"{errors} error{'s' * (errors != 1)}, {len(findings) - errors} warning{'s' * (len(findings) - errors != 1)}"
-    )
+    warnings = len(findings) - errors
+    count = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     if errors:
         raise BadInputError(f"{checked}: {count}")
     if not json:
