@@ -1,0 +1,329 @@
+"""From an EDF's name to what it means: search path, bases, variables, mounts, by the rules of one engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from axolotl_env.edf.expansion import ExpansionError, expand
+from axolotl_env.edf.model import Engine, Environment, Mount, engines
+from axolotl_env.edf.problems import Place, Problem
+from axolotl_env.edf.reading import Source, UnreadableError, read
+from axolotl_env.edf.shape import as_text, leaves, shape
+from axolotl_env.errors import BadInputError
+from axolotl_env.words import nearest, one_of
+
+
+@dataclass(frozen=True)
+class Value:
+    """A string of an EDF with the place where it is written."""
+
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class RawMount:
+    """A mount as it is split, before or after its variables are filled."""
+
+    source: str
+    target: str
+    flags: str
+    place: Place
+
+
+@dataclass
+class Merged:
+    """What a file and its bases say together."""
+
+    texts: dict[str, Value] = field(default_factory=dict)
+    switches: dict[str, tuple[bool, Place]] = field(default_factory=dict)
+    mounts: list[RawMount] = field(default_factory=list)
+    devices: list[Value] = field(default_factory=list)
+    env: dict[str, Value] = field(default_factory=dict)
+    annotations: dict[str, Value] = field(default_factory=dict)
+    height: int = 1
+    """Files in the longest chain of bases, this one included."""
+
+    def extend(self, other: Merged) -> None:
+        """Put another EDF on top: single values and table entries replace, lists are appended."""
+        self.texts |= other.texts
+        self.switches |= other.switches
+        self.mounts = list(dict.fromkeys([*self.mounts, *other.mounts]))
+        self.devices = list(dict.fromkeys([*self.devices, *other.devices]))
+        self.env |= other.env
+        self.annotations |= other.annotations
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A resolution with all that is wrong in it; ``environment`` is None where something is."""
+
+    environment: Environment | None
+    problems: tuple[Problem, ...]
+    sources: tuple[Source, ...]
+
+
+def resolve(
+    name_or_path: str,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    engine: str = "ce",
+    cwd: Path | None = None,
+) -> Environment:
+    """Return what an EDF means.
+
+    Args:
+        name_or_path: a path (absolute, ``./relative`` or ending in ``.toml``), or a name of the search path:
+            ``EDF_PATH``, else ``~/.edf``.
+        environ: the environment of the submission: fills variables, holds ``EDF_PATH`` and ``HOME``.
+        engine: ``ce`` (production) or ``sarus`` (Sarus Suite).
+        cwd: the folder that relative paths start from: the caller's, not the EDF's.
+
+    Raises:
+        BadInputError: there is no such EDF, or something in it or its bases is wrong: all faults at once,
+            each with file and line.
+    """
+    one_of(engine, engines(), what="engine", where="--engine")
+    found = examine(name_or_path, environ=environ, engine=engines()[engine], cwd=cwd or Path.cwd())
+    if found.environment is None:
+        raise BadInputError(
+            "the EDF cannot be used", where=name_or_path, faults=tuple(problem.fault() for problem in found.problems)
+        )
+    return found.environment
+
+
+def examine(name_or_path: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path) -> Resolution:
+    """Resolve, and return what is wrong instead of raising it."""
+    return _Resolver(environ, engine, cwd).resolve(name_or_path)
+
+
+def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:
+    """Return the file that a name or path stands for, or why there is none."""
+    if name.startswith((".", "/")) or name.endswith(".toml"):
+        path = cwd / name
+        if not path.exists():
+            return Problem("not-found", at, {"name": name, "where": str(path.parent), "hint": _near(name, path.parent)})
+        if path.suffix != ".toml" and path.is_file():
+            return Problem("wrong-suffix", at, {"name": name})
+        return path
+    folders = search_path(environ, engine)
+    for folder in folders:
+        path = folder / f"{name}.toml"
+        if path.is_file():
+            return path
+    words = {"name": name, "where": ", ".join(map(str, folders)) or "an empty EDF_PATH"}
+    return Problem("not-found", at, words | {"hint": _near(name, *folders)})
+
+
+def search_path(environ: Mapping[str, str], engine: Engine) -> tuple[Path, ...]:
+    """Return the folders that an EDF's bare name is looked up in."""
+    home = [str(Path(environ.get("HOME", "/")) / ".edf")]
+    given = environ.get("EDF_PATH")
+    if engine.splits_edf_path:
+        user = [folder for folder in (given or "").split(":") if folder] or home
+    else:
+        user = home if given is None else [given] if given else []
+    return tuple(Path(folder) for folder in (*user, *engine.system_folders))
+
+
+def _near(name: str, *folders: Path) -> str:
+    known = {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    return nearest(Path(name).stem, known) if known else "make-edf writes one"
+
+
+class _Resolver:
+    def __init__(self, environ: Mapping[str, str], engine: Engine, cwd: Path) -> None:
+        self.environ = environ
+        self.engine = engine
+        self.cwd = cwd
+        self.problems: list[Problem] = []
+        self.sources: dict[Path, Source] = {}
+        self.merged: dict[Path, Merged] = {}
+
+    def resolve(self, name: str) -> Resolution:
+        path = self._locate(name, Place(name))
+        merged = self._file(path, ()) if path else None
+        environment = self._finish(path, merged) if path and merged else None
+        # Each level fills the variables of its bases again, and finds the same faults.
+        problems = {(p.rule, p.place, p.text): p for p in self.problems}
+        return Resolution(None if problems else environment, tuple(problems.values()), tuple(self.sources.values()))
+
+    def _locate(self, name: str, at: Place) -> Path | None:
+        found = locate(name, environ=self.environ, engine=self.engine, cwd=self.cwd, at=at)
+        if isinstance(found, Problem):
+            self.problems.append(found)
+            return None
+        return found
+
+    def _file(self, path: Path, chain: tuple[Path, ...]) -> Merged | None:
+        """Merge a file with its bases; None where the file cannot be read."""
+        done = self.merged.get(path)
+        # A base that many files share is merged once, or a deep lattice of bases would take for ever.
+        if done and len(chain) + done.height <= self.engine.max_files:
+            return done
+        try:
+            source = self.sources.get(path) or read(path)
+        except UnreadableError as error:
+            self.problems.append(error.problem)
+            return None
+        self.sources[path] = source
+        wrong = [
+            p for p in shape(source, self.engine) if not (p.rule == "unknown-key" and self.engine.unknown_keys_ignored)
+        ]
+        self.problems += wrong
+        merged = Merged()
+        chain = (*chain, path)
+        for base, place in self._bases(source):
+            found = self._locate(base, place)
+            if found and self._may_enter(found, chain, place) and (below := self._file(found, chain)):
+                merged.extend(below)
+                merged.height = max(merged.height, below.height + 1)
+        if not any(problem.rule in ("wrong-type", "swallowed-key") for problem in wrong):
+            merged.extend(self._own(source))
+        if self.engine.expands_at_every_level or len(chain) == 1:
+            self._expand(merged)
+        self.merged[path] = merged
+        return merged
+
+    def _bases(self, source: Source) -> Iterator[tuple[str, Place]]:
+        bases = source.data.get("base_environment", [])
+        listed = [(bases, source.place("base_environment"))] if isinstance(bases, str) else []
+        if isinstance(bases, list):
+            listed = [(b, source.place("base_environment", i)) for i, b in enumerate(bases) if isinstance(b, str)]
+        for base, place in listed:
+            # base_environment = "" is the documented default: none.
+            if filled := self._fill("base_environment", Value(base, place)).text:
+                yield filled, place
+
+    def _may_enter(self, path: Path, chain: tuple[Path, ...], place: Place) -> bool:
+        names = [str(p) for p in (*chain, path)]
+        same = [p.resolve() for p in chain]
+        if path.resolve() in same:
+            cycle = " → ".join(names[same.index(path.resolve()) :])
+            self.problems.append(Problem("base-cycle", place, {"cycle": cycle}))
+        elif len(chain) >= self.engine.max_files:
+            words = {"limit": str(self.engine.max_files), "chain": " → ".join(names)}
+            self.problems.append(Problem("too-deep", place, words))
+        else:
+            return True
+        return False
+
+    def _own(self, source: Source) -> Merged:
+        """Return what one file says by itself; its types are right."""
+        data, place = source.data, source.place
+        own = Merged(
+            texts={key: Value(data[key], place(key)) for key in ("image", "workdir") if key in data},
+            switches={key: (data[key], place(key)) for key in ("entrypoint", "writable") if key in data},
+            devices=[Value(item, place("devices", i)) for i, item in enumerate(data.get("devices", []))],
+            env={name: Value(text, place("env", name)) for name, text in data.get("env", {}).items()},
+            annotations={
+                ".".join(names): Value(as_text(leaf), place("annotations", *names))
+                for names, leaf in leaves(data.get("annotations", {}))
+            },
+        )
+        for index, text in enumerate(data.get("mounts", [])):
+            mount = split(Value(text, place("mounts", index)), self.engine)
+            if isinstance(mount, Problem):
+                self.problems.append(mount)
+            else:
+                own.mounts.append(mount)
+        return own
+
+    def _expand(self, merged: Merged) -> None:
+        """Fill the variables of everything merged so far."""
+        for table, prefix in ((merged.texts, ""), (merged.env, "env."), (merged.annotations, "annotations.")):
+            for key, value in table.items():
+                table[key] = self._fill(f"{prefix}{key}", value)
+        merged.devices = [self._fill("devices", value) for value in merged.devices]
+        for index, m in enumerate(merged.mounts):
+            source, target, flags = (
+                self._fill("mounts", Value(t, m.place)).text for t in (m.source, m.target, m.flags)
+            )
+            merged.mounts[index] = RawMount(source, target, flags, m.place)
+
+    def _fill(self, key: str, value: Value) -> Value:
+        if key.partition(".")[0] not in self.engine.expands or "$" not in value.text:
+            return value
+        try:
+            return Value(expand(value.text, self.environ, self.engine), value.place)
+        except ExpansionError as error:
+            self.problems.append(Problem(error.rule, value.place, {"key": key, **error.words}))
+            return value
+
+    def _absolute(self, path: str) -> str:
+        return str(self.cwd / path) if self.engine.makes_paths_absolute and path.startswith("./") else path
+
+    def _finish(self, path: Path, merged: Merged) -> Environment:
+        if self.engine.needs_image and "image" not in merged.texts:
+            self.problems.append(Problem("no-image", Place(path)))
+        mounts: dict[Mount, Place] = {}
+        for raw in merged.mounts:
+            if mount := self._mount(raw):
+                mounts.setdefault(mount, raw.place)
+        devices: dict[str, Place] = {}
+        for value in merged.devices:
+            devices.setdefault(value.text, value.place)
+        places = {
+            **{key: value.place for key, value in merged.texts.items()},
+            **{key: place for key, (_, place) in merged.switches.items()},
+            **{f"mounts[{index}]": place for index, place in enumerate(mounts.values())},
+            **{f"devices[{index}]": place for index, place in enumerate(devices.values())},
+            **{f"env.{key}": value.place for key, value in merged.env.items()},
+            **{f"annotations.{key}": value.place for key, value in merged.annotations.items()},
+        }
+        return Environment(
+            name=path.stem,
+            path=path.absolute(),
+            engine=self.engine.name,
+            **{key: self._absolute(value.text) for key, value in merged.texts.items()},
+            entrypoint=merged.switches.get("entrypoint", (self.engine.entrypoint, None))[0],
+            writable=merged.switches.get("writable", (True, None))[0],
+            mounts=tuple(mounts),
+            env={key: value.text for key, value in merged.env.items()},
+            annotations={key: value.text for key, value in merged.annotations.items()},
+            devices=tuple(devices),
+            origins={key: str(place) for key, place in places.items()},
+        )
+
+    def _mount(self, raw: RawMount) -> Mount | None:
+        """Check a mount whose variables are filled; None where it is wrong."""
+        engine, special = self.engine, raw.source in self.engine.special_mounts
+        for side, path in (("source", raw.source), ("destination", raw.target)):
+            if not path.startswith(engine.relative_prefixes) and not (special and side == "source"):
+                hint = f"${{HOME}}{path[1:]}" if path.startswith("~/") else "give an absolute path"
+                self.problems.append(Problem("mount-prefix", raw.place, {"side": side, "path": path, "hint": hint}))
+                return None
+        flags = tuple(dict.fromkeys(flag for flag in raw.flags.split(engine.flag_separator) if flag))
+        if engine.flag_separator != "," and "," in raw.flags:
+            better = raw.flags.replace(",", engine.flag_separator)
+            words = {"flags": raw.flags, "separator": engine.flag_separator, "better": better}
+            self.problems.append(Problem("mount-flags", raw.place, words))
+            return None
+        source = raw.source if special else self._absolute(raw.source)
+        if "sqsh" in flags and not engine.keeps_sqsh_flag:
+            # The file is looked at where the EDF is read, and then bound as a plain file.
+            source, flags = str(self.cwd / source), tuple(flag for flag in flags if flag != "sqsh")
+            if not Path(source).is_file():
+                detail = "is not a regular file" if Path(source).exists() else "does not exist"
+                self.problems.append(Problem("sqsh-source", raw.place, {"path": source, "detail": detail}))
+                return None
+        return Mount(source=self._escaped(source), target=self._escaped(self._absolute(raw.target)), flags=flags)
+
+    def _escaped(self, path: str) -> str:
+        return path.replace("\\", "\\\\").replace(" ", "\\040") if self.engine.escapes_paths else path
+
+
+def split(mount: Value, engine: Engine) -> RawMount | Problem:
+    """Split a mount as it is written: at every colon, those of a variable's default too."""
+    parts = mount.text.split(":")
+    if len(parts) == 1 and parts[0]:
+        if not engine.one_path_mounts:
+            return Problem("mount-one-path", mount.place, {"mount": mount.text})
+        return RawMount(parts[0], parts[0], "", mount.place)
+    if len(parts) > 3 or not all(parts):
+        hint = "the colon of ${VAR:-default} splits a mount too: set the variable instead" if ":-" in mount.text else ""
+        return Problem("mount-fields", mount.place, {"mount": mount.text, "hint": hint})
+    return RawMount(parts[0], parts[1], parts[2] if len(parts) == 3 else "", mount.place)
