@@ -1,0 +1,90 @@
+"""The base file system: Debian, bootstrapped from its mirror, kept as a tar in the store."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from axolotl_env import console, files, process
+from axolotl_env.errors import WorkFailedError
+from axolotl_env.image.sources import debian_lines
+from axolotl_env.records import Record
+from axolotl_env.release.flavour import FlavourBase
+
+DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+# A bootstrap takes names, resolver, mirror and apt options over from the building machine: out with them.
+_FORGET = (
+    ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"; '
+    'printf "%s\\n" {lines} > "$1/etc/apt/sources.list"'
+)
+
+
+class BasePlan(Record):
+    """How a base is made; frozen."""
+
+    architecture: str
+    key: str
+    argv: tuple[str, ...]
+    epoch: int
+    tar: Path
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the base in the engine."""
+        return f"axolotl-env/base:{self.key[:12]}"
+
+    @property
+    def platform(self) -> str:
+        """The architecture as engines write it."""
+        return f"linux/{DEBIAN_ARCHITECTURES[self.architecture]}"
+
+
+def plan_base(base: FlavourBase, architecture: str, *, sources: tuple[str, ...], epoch: int, store: Path) -> BasePlan:
+    """Return the plan of a base; its key is over all that its content depends on, the mirrors included."""
+    lines = " ".join(shlex.quote(line) for line in debian_lines(base.suite))
+    argv = (
+        "mmdebstrap", "--variant=minbase", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
+        "--components=main", f"--include={','.join(base.packages)}",
+        '--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"',
+        f"--customize-hook={_FORGET.format(lines=lines)}",
+        base.suite,
+    )  # fmt: skip
+    key = files.content_key([argv, sources, epoch])
+    return BasePlan(
+        architecture=architecture, key=key, argv=argv, epoch=epoch, sources=sources,
+        tar=store / "cache" / f"base-{base.suite}-{architecture}-{key[:12]}.tar",
+    )  # fmt: skip
+
+
+def bootstrap(plan: BasePlan) -> Path:
+    """Return the tar of the base, made now if it is not in the store.
+
+    Raises:
+        MissingError: mmdebstrap is not installed.
+        WorkFailedError: the mirror does not answer or lacks a package; nothing is left behind.
+    """
+    if plan.tar.is_file():
+        return plan.tar
+    program = process.find("mmdebstrap", package="mmdebstrap", needed_for="bootstrap the image's Debian")
+    with (
+        files.lock(plan.tar, what="the base"),
+        files.replacing(plan.tar) as partial,
+        console.step(
+            f"bootstrap Debian for {plan.architecture} from {urlsplit(plan.sources[0].split()[1]).netloc}"
+        ) as step,
+    ):
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(plan.epoch)}
+        try:
+            process.run([program, *plan.argv[1:], partial, *plan.sources], env=environment, on_line=step.show)
+        except process.ProgramFailedError as error:
+            lines = [line for line in error.result.stdout.splitlines() if line.startswith(("E:", "W:", "Err"))]
+            raise WorkFailedError(
+                "the base could not be bootstrapped: " + ("\n  │ ".join(["", *lines[-6:]]) or str(error)),
+                where=plan.sources[0],
+                hint="is the mirror reachable? another one: the setting debian_mirror",
+            ) from error
+    return plan.tar

@@ -1,0 +1,109 @@
+"""Carries an image plan out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from axolotl_env import console, files
+from axolotl_env.errors import Fault, MissingError, WorkFailedError
+from axolotl_env.image.base import BasePlan, bootstrap
+from axolotl_env.image.engine import Engine
+from axolotl_env.image.model import Image
+from axolotl_env.image.plan import ImagePlan
+from axolotl_env.release.flavour import PLATFORMS
+
+GB = 1_000_000_000
+ENGINE_ARCHITECTURES = {platform.partition("/")[2]: name for platform, name in PLATFORMS.items()}
+
+# FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
+_BASE = """\
+FROM scratch
+ADD base.tar /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CMD ["/bin/bash"]
+"""
+
+
+def build_image(plan: ImagePlan) -> Image:
+    """Return the image of a plan: the one that is there with its key, else a new one.
+
+    Raises:
+        MissingError: the engine does not answer, or disk or programs are missing; all at once.
+        WorkFailedError: a step failed; nothing half-made is left.
+        ConflictError: another process builds this flavour.
+    """
+    with Engine() as engine:
+        if plan.force or engine.find(plan.name) is None:
+            with files.lock(plan.store / f"image-{plan.flavour.name}", what="the image"):
+                _check_room(plan, engine)
+                _build(plan, engine)
+        else:
+            console.note(f"image {plan.name} is up to date")
+        return _record(plan, engine)
+
+
+def _build(plan: ImagePlan, engine: Engine) -> None:
+    if plan.lock.notice:
+        console.warn(plan.lock.notice)
+    for base in dict.fromkeys((plan.build_base, plan.base)):
+        _load_base(base, engine, plan.store)
+    with console.step(f"build {plan.name}") as step:
+        engine.build(
+            dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, name=plan.name, labels=plan.labels,
+            buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
+            log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show,
+        )  # fmt: skip
+
+
+def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
+    if engine.find(base.name):
+        return
+    tar = bootstrap(base)
+    with console.step(f"load {base.name}") as step:
+        engine.build(
+            dockerfile=_BASE, context={"base.tar": tar}, name=base.name, labels={}, buildargs={}, flavour="base",
+            platform=base.platform, log=store / "logs/build-base.log", show=step.show,
+        )  # fmt: skip
+    _check_architecture(engine, base.name, base.architecture)
+
+
+def _check_room(plan: ImagePlan, engine: Engine) -> None:
+    needs = [("the store", plan.store, plan.flavour.store_gb)]
+    if engine.root.is_dir():
+        needs.append(("the engine's storage", engine.root, plan.flavour.engine_gb))
+    faults = tuple(
+        Fault(f"{what} has {console.size(free)} free; a build takes {gb:g} GB", str(path), "make room")
+        for what, path, gb in needs
+        if (free := files.free_bytes(path)) < gb * GB
+    )
+    if faults:
+        raise MissingError("there is not enough disk", faults=faults)
+
+
+def _record(plan: ImagePlan, engine: Engine) -> Image:
+    found = engine.image(plan.name)
+    config = found["Config"]
+    return Image(
+        id=found["Id"],
+        name=plan.name,
+        key=plan.key,
+        flavour=plan.flavour.name,
+        architecture=_check_architecture(engine, plan.name, plan.architecture),
+        release=plan.release,
+        packages=plan.lock.packages,
+        env=dict(item.split("=", 1) for item in config["Env"] or []),
+        workdir=config["WorkingDir"] or "/",
+        entrypoint=tuple(config["Entrypoint"] or ()),
+        cmd=tuple(config["Cmd"] or ()),
+        labels=config["Labels"] or {},
+        engine=engine.name,
+        layers=engine.layers(found),
+    )
+
+
+def _check_architecture(engine: Engine, name: str, expected: str) -> str:
+    said = engine.image(name)["Architecture"]
+    if ENGINE_ARCHITECTURES.get(said, said) != expected:
+        engine.remove(name)
+        raise WorkFailedError(f"the engine labelled the image {said}, though it is made for {expected}", where=name)
+    return expected

@@ -1,0 +1,152 @@
+"""Decides everything about an image before anything is done: lock, base, context, key."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sysconfig
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from axolotl_env import files
+from axolotl_env.errors import BadInputError
+from axolotl_env.image.base import BasePlan, plan_base
+from axolotl_env.image.sources import Sources, find_sources, source_faults
+from axolotl_env.records import Record
+from axolotl_env.release import Flavour, Lock, Release, choose_lock, load_flavour, load_release
+from axolotl_env.settings import ROOT, Settings
+
+DOCKER = ROOT / "docker"
+LABEL = "axolotl-env"
+
+
+class ImagePlan(Record):
+    """All that makes an image, decided and frozen; :meth:`describe` is what ``--dry-run`` prints."""
+
+    flavour: Flavour
+    release: Release
+    architecture: str
+    lock: Lock
+    sources: Sources
+    base: BasePlan
+    build_base: BasePlan
+    dockerfile: str
+    texts: dict[str, str]
+    copies: dict[str, Path]
+    key: str
+    store: Path
+    force: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the image in the engine."""
+        return f"axolotl-env/{self.flavour.name}:{self.key[:12]}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the image: OCI's own, and what decides whether it is up to date."""
+        oci = "org.opencontainers.image"
+        return {
+            f"{oci}.title": f"axolotl {self.release.version} ({self.flavour.name})",
+            f"{oci}.version": self.release.version,
+            f"{oci}.revision": self.release.commit or "unknown",
+            f"{oci}.source": "https://github.com/axolotl-ai-cloud/axolotl",
+            f"{oci}.created": f"{self.release.date.isoformat()}T00:00:00Z",
+            f"{oci}.base.name": f"debian:{self.flavour.base.suite}",
+            f"{LABEL}.key": self.key,
+            f"{LABEL}.lock": f"{self.lock.path.name} sha256:{files.sha256(self.lock.path)}",
+            f"{LABEL}.torch": self.lock.packages["torch"],
+        }
+
+    @property
+    def buildargs(self) -> dict[str, str]:
+        """Arguments of the Dockerfile."""
+        return {
+            "BASE": self.base.name,
+            "BUILD_BASE": self.build_base.name,
+            "FLAVOUR": self.flavour.name,
+            "UV_PLATFORM": self.lock.uv_platform,
+        }
+
+    def describe(self) -> str:
+        """Return the plan for people."""
+        rows = [
+            ("image", self.name),
+            ("axolotl", f"{self.release.version} (tag {self.release.tag}, commit {self.release.commit or 'unknown'})"),
+            ("flavour", f"{self.flavour.name}: {self.flavour.description}"),
+            ("architecture", self.architecture),
+            (
+                "base",
+                f"{self.base.name} (Debian {self.flavour.base.suite}, {len(self.flavour.base.packages)} packages)",
+            ),
+            ("lock", f"{self.lock.path.relative_to(ROOT)} ({len(self.lock.packages)} packages)"),
+            ("torch", self.lock.packages["torch"]),
+            *(("wheel", str(wheel)) for wheel in self.lock.wheels),
+            ("index", self.sources.index or "PyPI"),
+            ("CA bundle", str(self.sources.ca_bundle or "the system's")),
+            ("store", str(self.store)),
+        ]
+        return "\n".join(f"{name:<13} {value}" for name, value in rows)
+
+
+def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> ImagePlan:
+    """Decide how the image of a flavour is made; nothing is written and no engine is asked.
+
+    Args:
+        settings: store, sources of packages.
+        flavour: name in ``docker/flavours``.
+        force: build although an image of the same key is there.
+
+    Raises:
+        BadInputError: unknown flavour, a file that does not fit, sources that cannot be used (all at once).
+        MissingError: no lock fits this architecture or the wheels at hand.
+    """
+    chosen, release = load_flavour(flavour), load_release()
+    sources = find_sources(settings, suite=chosen.base.suite)
+    if wrong := source_faults(sources):
+        raise BadInputError("the sources of packages cannot be used", faults=wrong, hint="see: invoke settings")
+    machine = platform.machine()
+    architecture = chosen.architecture(machine)
+    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release.version)
+
+    def base(of: str) -> BasePlan:
+        return plan_base(chosen.base, of, sources=sources.debian, epoch=release.epoch, store=settings.store)
+
+    texts = {
+        "packages/lock.txt": lock.path.read_text(),
+        "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
+        "environment/packages.json": _package_list(lock.packages),
+        "environment/modules.txt": "".join(f"{module}\n" for module in chosen.python.modules),
+        "environment/verify.py": (DOCKER / "verify.py").read_text(),
+        **{f"smoke/{path.name}": path.read_text() for path in sorted((DOCKER / "smoke").glob("*.*"))},
+    }
+    dockerfile = _dockerfile(chosen.env)
+    key = files.content_key(
+        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, base(architecture).key,
+         base(machine).key, lock.uv_platform, version("uv")]
+    )  # fmt: skip
+    uv = Path(sysconfig.get_path("scripts")) / "uv"
+    copies = {"packages/uv": uv, **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
+    if sources.ca_bundle:
+        copies["packages/ca.pem"] = sources.ca_bundle
+    # Not part of the key: where packages come from. Their hashes are.
+    texts["packages/uv.toml"] = f'index = [{{ url = "{sources.index}", default = true }}]\n' if sources.index else ""
+    return ImagePlan(
+        flavour=chosen, release=release, architecture=architecture, lock=lock, sources=sources,
+        base=base(architecture), build_base=base(machine), dockerfile=dockerfile, texts=texts, copies=copies,
+        key=key, store=settings.store, force=force,
+    )  # fmt: skip
+
+
+def _dockerfile(env: Mapping[str, str]) -> str:
+    """Return docker/Dockerfile with the flavour's ENV in its place: its names are data, which ARG cannot be."""
+    text = (DOCKER / "Dockerfile").read_text()
+    marker = "#: ENV of the flavour"
+    assert marker in text
+    return text.replace(marker, "\n".join(f"ENV {name}={json.dumps(value)}" for name, value in env.items()))
+
+
+def _package_list(packages: Mapping[str, str]) -> str:
+    rows = [{"name": name, "version": packages[name]} for name in sorted(packages)]
+    return json.dumps(rows, indent=1) + "\n"

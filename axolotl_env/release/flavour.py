@@ -1,0 +1,76 @@
+"""Flavours: how the image is made for a kind of machine; data in ``docker/flavours/NAME.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from axolotl_env.records import Record
+from axolotl_env.settings import ROOT
+from axolotl_env.words import one_of
+
+FLAVOURS = ROOT / "docker/flavours"
+LOCKS = ROOT / "docker/locks"
+
+PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+"""Platforms as engines write them → architectures as ``uname -m`` says."""
+
+
+class FlavourBase(Record):
+    """The base file system: which Debian, and its packages."""
+
+    suite: str
+    packages: tuple[str, ...]
+
+
+class FlavourPython(Record):
+    """What the locks of a flavour are made from."""
+
+    version: str = Field(description="Python of the base, as 3.11")
+    requirements: tuple[str, ...] = Field(description="{version} stands for the release's version")
+    modules: tuple[str, ...] = Field(description="imported inside the image before it gets its name")
+
+
+class FlavourLock(Record):
+    """One lock of a flavour, and the platform it is made for."""
+
+    file: str
+    architecture: str
+    uv_platform: str
+    requirements: tuple[str, ...] = Field((), description="more than the flavour's own")
+    warning: str = Field("", description="said when this lock is taken")
+
+    @property
+    def path(self) -> Path:
+        """Where the lock lies."""
+        return LOCKS / self.file
+
+
+class Flavour(Record):
+    """How the image is made for a kind of machine."""
+
+    name: str
+    description: str
+    platform: str = Field("", pattern=r"^(linux/(amd64|arm64))?$", description="empty: the building machine's")
+    engine_gb: float
+    store_gb: float
+    base: FlavourBase
+    python: FlavourPython
+    locks: tuple[FlavourLock, ...]
+    env: Mapping[str, str] = {}
+
+    def architecture(self, machine: str) -> str:
+        """Return the image's architecture as ``uname -m`` says, when it is built on ``machine``."""
+        return PLATFORMS[self.platform] if self.platform else machine
+
+
+def load_flavour(name: str, folder: Path = FLAVOURS) -> Flavour:
+    """Read a flavour by its name.
+
+    Raises:
+        BadInputError: there is none of that name (the hint holds the nearest), or its file does not fit.
+    """
+    one_of(name, (path.stem for path in folder.glob("*.toml")), what="flavour", where="--flavour")
+    return Flavour.load(folder / f"{name}.toml")

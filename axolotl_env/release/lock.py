@@ -1,0 +1,97 @@
+"""Locks: every package of a flavour with its hashes, and which of them can be used on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from axolotl_env import files
+from axolotl_env.errors import BadInputError, Fault, MissingError
+from axolotl_env.records import Record
+from axolotl_env.release.flavour import Flavour, FlavourLock
+
+_ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?P<rest>(?: \\\n\s+--hash=\S+)+)", re.MULTILINE)
+
+
+class Lock(Record):
+    """One lock that was chosen: its packages, and the wheels that are on no index."""
+
+    path: Path
+    uv_platform: str
+    packages: dict[str, str]
+    hashes: dict[str, tuple[str, ...]]
+    wheels: tuple[Path, ...] = ()
+    notice: str = ""
+
+
+def read_lock(path: Path, *, uv_platform: str = "") -> Lock:
+    """Read a lock as uv writes it.
+
+    Raises:
+        BadInputError: it cannot be read, or holds a line that is no pinned package with hashes.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    entries = list(_ENTRY.finditer(text))
+    rest = _ENTRY.sub("", text).strip()
+    if rest or not entries:
+        line = rest.splitlines()[0] if rest else "no package at all"
+        raise BadInputError(f"is not a lock with hashes: {line}", where=str(path))
+    return Lock(
+        path=path,
+        uv_platform=uv_platform,
+        packages={e["name"]: e["version"] for e in entries},
+        hashes={e["name"]: tuple(re.findall(r"--hash=sha256:([0-9a-f]{64})", e["rest"])) for e in entries},
+    )
+
+
+def choose_lock(flavour: Flavour, architecture: str, wheel_folders: Sequence[Path], *, release: str) -> Lock:
+    """Return the first lock of a flavour that fits the architecture and whose local wheels are all there.
+
+    Args:
+        flavour: whose locks; they are in order of preference.
+        architecture: as ``uname -m`` says.
+        wheel_folders: where wheels with a local version (``2.13.0+cpu``) may lie; the hash must be the lock's.
+        release: version of axolotl that the lock must hold.
+
+    Raises:
+        MissingError: no lock fits; the faults say why for each.
+        BadInputError: a lock is for another release than the pin.
+    """
+    why: list[Fault] = []
+    for entry in (lock for lock in flavour.locks if lock.architecture == architecture):
+        lock = read_lock(entry.path, uv_platform=entry.uv_platform)
+        if lock.packages.get("axolotl") != release:
+            raise BadInputError(
+                f"locks axolotl {lock.packages.get('axolotl', 'not at all')}, but {release} is pinned",
+                where=str(entry.path),
+            )
+        local = {name: version for name, version in lock.packages.items() if "+" in version}
+        wheels = {name: _wheel(name, version, lock.hashes[name], wheel_folders) for name, version in local.items()}
+        missing = [f"{name} {local[name]}" for name, wheel in wheels.items() if wheel is None]
+        if not missing:
+            found = tuple(wheel for wheel in wheels.values() if wheel)
+            return lock.model_copy(update={"wheels": found, "notice": _notice(entry, why)})
+        why.append(Fault(f"needs {', '.join(missing)}, which no wheel folder has with that hash", str(entry.path)))
+    raise MissingError(
+        f"flavour {flavour.name} has no lock that can be used for {architecture}",
+        faults=tuple(why),
+        hint="give the folder of the wheels by the setting wheels" if why else "",
+    )
+
+
+def _notice(entry: FlavourLock, why: Sequence[Fault]) -> str:
+    passed_over = "".join(f"{Path(fault.where).name} {fault.what}; " for fault in why)
+    return passed_over + entry.warning if why or entry.warning else ""
+
+
+def _wheel(name: str, version: str, hashes: Sequence[str], folders: Sequence[Path]) -> Path | None:
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
+    for folder in folders:
+        for wheel in sorted(folder.glob(pattern)):
+            if files.sha256(wheel) in hashes:
+                return wheel
+    return None
