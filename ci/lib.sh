@@ -160,7 +160,11 @@ stop_engine() {
 # Podman must be able to run a command in a folder. Where the machine gives root neither CAP_SYS_RESOURCE nor plain
 # cgroups (nested virtual machines, CI sandboxes), its defaults fail; then root may set what is needed, once.
 ensure_podman() {
-    local probe=(podman run --rm --network none --rootfs /:O true) conf=$SCRATCH_DIR/containers.conf said runtime
+    local root=$SCRATCH_DIR/root conf=$SCRATCH_DIR/containers.conf program said runtime
+    program=$(realpath "$(type -P true)")
+    mkdir -p "$root"
+    ldd "$program" | grep -o '/[^ ]*' | xargs cp -L --parents -t "$root" "$program"
+    local probe=(podman run --rm --network none --rootfs "$root" "$program")
     said=$("${probe[@]}" 2>&1) && return
     is_root || die 3 "Podman cannot run a container here: ${said##*$'\n'}"
     for runtime in crun runc; do
