@@ -49,9 +49,121 @@ FORCE = "do it again although the result is there"
 SITE = "cluster the result is for: a name in configs/sites, or a file [setting: site]"
 
 
+@command(
+    help={
+        "flavour": "how the image is made: a name in docker/flavours [setting: flavour]",
+        "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
+        "force": FORCE,
+        "dry_run": DRY_RUN,
+        "json": JSON,
+    }
+)
+def build_image(
+    _: Context, flavour: str = "", output: str = "", force: bool = False, dry_run: bool = False, json: bool = False
+) -> None:
+    """[image] Build the pinned axolotl into a squashfs file.
+
+    Example: invoke build-image --flavour cpu
+    """
+    from pathlib import Path
+
+    from axolotl_env import console
+    from axolotl_env.image import plan_image
+    from axolotl_env.settings import load
+    from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
+
+    loaded = load(flavour=flavour).settings
+    image = plan_image(loaded, flavour=loaded.flavour, force=force)
+    path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
+    plan = plan_squashfs(image, path, force=force)
+    if dry_run:
+        return console.text(plan.describe())
+    manifest = build_squashfs(plan)
+    if json:
+        return console.document(
+            {"squashfs": str(path), "built": plan.present is None, **manifest.model_dump(mode="json")}
+        )
+    if plan.present:
+        console.note("nothing to do: the squashfs is of exactly these inputs (--force makes it again)")
+    return console.table(
+        ("squashfs", "axolotl", "torch", "architecture", "size", "sha256"),
+        [
+            (
+                str(path),
+                manifest.release.version,
+                manifest.packages["torch"],
+                manifest.architecture,
+                console.size(manifest.size),
+                manifest.sha256[:12],
+            )
+        ],
+    )
+
+
+@command(
+    iterable=["set"],
+    help={
+        "edf": "EDF that says what to run in: a name in the EDF folder, or a file (default: axolotl)",
+        "processes": "how many processes train together, by torchrun (default: 1)",
+        "data": "file of conversations (from/value) to train on instead of made ones",
+        "set": "KEY=VALUE changes a key of the training's config; may be given again",
+        "force": FORCE,
+        "dry_run": DRY_RUN,
+        "json": JSON,
+    },
+)
+def smoke_test(
+    _: Context,
+    edf: str = "axolotl",
+    processes: str = "1",
+    data: str = "",
+    set: list[str] | None = None,  # noqa: A002 - the flag's name
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """[jobs] Train a tiny model in the squashfs, and judge it.
+
+    Example: invoke smoke-test --processes 2
+    """
+    from axolotl_env import console
+    from axolotl_env.edf import resolve
+    from axolotl_env.errors import WorkFailedError
+    from axolotl_env.settings import load
+    from axolotl_env.smoke import plan_smoke, run_smoke
+
+    plan = plan_smoke(
+        resolve(edf),
+        reports=load().settings.store / "reports",
+        processes=processes,
+        data=data,
+        assignments=tuple(set or ()),
+        force=force,
+    )
+    if dry_run:
+        return console.text(plan.describe())
+    report = run_smoke(plan)
+    if json:
+        console.document(report.model_dump(mode="json"))
+    else:
+        if plan.present:
+            console.note("nothing to do: this test of this squashfs was healthy already (--force runs it again)")
+        console.table(
+            ("step", "loss", "grad_norm", "learning_rate", "tokens"),
+            (
+                (str(n), *(f"{s[k]:g}" for k in ("loss", "grad_norm", "learning_rate", "tokens/total")))
+                for n, s in enumerate(report.steps, start=1)
+            ),
+        )
+        console.text(f"report: {plan.report_path}\nlog:    {report.log}")
+    if not report.healthy:
+        raise WorkFailedError("the training was not healthy: " + "; ".join(report.reasons), where=report.squashfs)
+    return None
+
+
 @command(help={"json": JSON})
 def settings(_: Context, json: bool = False) -> None:
-    """[project] Print every setting, its value and where that came from.
+    """[project] Print every setting and where it came from.
 
     Example: invoke settings
     """
@@ -71,4 +183,4 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(settings)
+ns = Collection(build_image, smoke_test, settings)

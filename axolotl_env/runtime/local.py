@@ -1,0 +1,136 @@
+"""Running a squashfs here through Podman, in the order of things that the container engine keeps.
+
+Source of the order: docs.cscs.ch, container-engine/edf; NVIDIA/enroot's start through a login shell.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from axolotl_env import process
+from axolotl_env.edf import Environment, Mount
+from axolotl_env.errors import BadInputError
+
+# In a mount namespace of its own: when the process dies, however it dies, no mount is left.
+MOUNTED = (
+    "unshare", "--mount", "--propagation", "slave", "sh", "-ec",
+    'mount -t squashfs -o loop,ro "$1" "$2"; shift 2; exec "$@"', "sh",
+)  # fmt: skip
+# Without root: a user namespace of Podman's, in which a FUSE mount is allowed.
+MOUNTED_ROOTLESS = (
+    "podman", "unshare", "sh", "-ec",
+    'squashfuse "$1" "$2"; tree=$2; shift 2; "$@" && code=0 || code=$?; fusermount -u "$tree"; exit $code', "sh",
+)  # fmt: skip
+DROPPED_FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL")
+"""Both engines drop these from the job's environment unless the EDF sets them."""
+
+RC_LOCAL = 'exec "$@"\n'
+"""What the engine binds over /etc/rc.local where the EDF says entrypoint = false."""
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What :func:`run_local` will do."""
+
+    environment: Environment
+    image: Path
+    command: tuple[str, ...]
+    podman: tuple[str, ...]
+    """Arguments of ``podman`` without the root file system and what follows."""
+    unset: tuple[str, ...]
+    name: str
+    skipped: tuple[str, ...]
+    """What the EDF asks for and only Alps has: hooks, devices."""
+
+
+def plan_run(
+    environment: Environment,
+    command: Sequence[str],
+    *,
+    image_env: Mapping[str, str],
+    network: str = "host",
+    mounts: Sequence[Mount] = (),
+    env: Mapping[str, str] | None = None,
+) -> LocalRun:
+    """Translate an EDF and a command into Podman's arguments.
+
+    Args:
+        environment: the resolved EDF.
+        command: program and arguments in the container.
+        image_env: the image's own variables; they win over the host's, and the EDF's over them.
+        network: ``host`` as on Alps, or ``none`` to prove that nothing is fetched.
+        mounts: more than the EDF's, for the folder of a smoke test.
+        env: more variables, on top of the EDF's.
+
+    Raises:
+        BadInputError: the EDF names no squashfs file that is here.
+    """
+    image = Path(environment.image)
+    if not image.is_file():
+        raise BadInputError(
+            f"the image {environment.image or '(none)'} is not a file here",
+            where=str(environment.path),
+            hint="invoke build-image makes it, invoke make-edf writes its path",
+        )
+    effective = {**image_env, **environment.env, **(env or {})}
+    values = [f"--env={name}={value}" for name, value in effective.items() if value]
+    unset = tuple(name for name, value in environment.env.items() if not value)
+    unset += tuple(name for name in DROPPED_FROM_HOST if name not in effective)
+    name = f"axolotl-env-{os.getpid()}-{secrets.token_hex(3)}"
+    volumes = [_volume(mount) for mount in (*environment.mounts, *mounts)]
+    inner = tuple(command)
+    if environment.workdir:
+        inner = ("/bin/sh", "-c", 'cd "$0" && exec "$@"', environment.workdir, *inner)
+    podman = (
+        "run", "--rm", f"--name={name}", f"--network={network}", "--env-host", *values, *volumes,
+        *([] if environment.writable else ["--read-only"]),
+    )  # fmt: skip
+    hooks = [f"{key} = {value!r}" for key, value in environment.annotations.items()]
+    skipped = (*hooks, *(f"device {device}" for device in environment.devices))
+    return LocalRun(environment, image, inner, podman, unset, name, skipped)
+
+
+def run_local(
+    plan: LocalRun, *, on_line: Callable[[str], None] | None = None, timeout: float | None = None
+) -> process.Result:
+    """Mount the squashfs, run the command in it, and leave nothing behind: no container, no mount.
+
+    Raises:
+        MissingError: Podman, or what mounts a squashfs, is not installed.
+        WorkFailedError: the time ran out.
+    """
+    podman = process.find("podman", package="podman", needed_for="run the squashfs on this machine")
+    root = os.geteuid() == 0
+    if not root:
+        process.find("squashfuse", package="squashfuse", needed_for="mount the squashfs without root")
+    with tempfile.TemporaryDirectory(prefix="axolotl-env-") as scratch:
+        tree, rc_local = Path(scratch, "tree"), Path(scratch, "rc.local")
+        tree.mkdir()
+        rc_local.write_text(RC_LOCAL)
+        entry = [] if plan.environment.entrypoint else [f"--volume={rc_local}:/etc/rc.local:ro"]
+        forget = [argument for name in plan.unset for argument in ("-u", name)]
+        argv = (
+            *(MOUNTED if root else MOUNTED_ROOTLESS), str(plan.image), str(tree),
+            podman, *plan.podman, *entry, "--rootfs", f"{tree}:O",
+            "/usr/bin/env", *forget, "/bin/sh", "-l", "/etc/rc", *plan.command,
+        )  # fmt: skip
+        try:
+            return process.run(argv, on_line=on_line, check=False, timeout=timeout)
+        finally:
+            # Podman leaves its container behind when it is killed itself.
+            process.run([podman, "rm", "--force", "--ignore", "--time=0", plan.name], check=False)
+
+
+def is_foreign(architecture: str) -> bool:
+    """Return whether programs of this architecture need emulation here."""
+    return architecture != platform.machine()
+
+
+def _volume(mount: Mount) -> str:
+    return f"--volume={mount.source}:{mount.target}" + (f":{','.join(mount.flags)}" if mount.flags else "")

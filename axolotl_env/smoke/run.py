@@ -1,0 +1,188 @@
+"""Running the smoke test in the container that an EDF describes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from axolotl_env import console, files
+from axolotl_env.edf import Environment, Mount
+from axolotl_env.errors import BadInputError
+from axolotl_env.records import Record
+from axolotl_env.runtime import LocalRun, plan_run, run_local
+from axolotl_env.smoke.verdict import Observed, judge
+from axolotl_env.squashfs import Manifest, read_manifest
+
+INSIDE = "/axolotl-env-smoke"
+"""Where the smoke test's folder lies in the container."""
+
+MINUTES = 20.0
+
+
+class SmokeReport(Record):
+    """What the smoke test saw, and its verdict."""
+
+    healthy: bool
+    reasons: tuple[str, ...]
+    """Why not; empty if it was healthy."""
+    edf: str
+    squashfs: str
+    sha256: str
+    """Of the squashfs, from its manifest."""
+    key: str
+    """Content key: same key, same test."""
+    processes: int
+    returncode: int
+    steps: tuple[Mapping[str, float], ...]
+    """Each logging step's numbers, in order."""
+    probes: tuple[Mapping[str, int | str], ...]
+    """What each process said from inside: world size, rank, host, device."""
+    weights: tuple[str, ...]
+    log: str
+
+
+@dataclass(frozen=True)
+class SmokePlan:
+    """What :func:`run_smoke` will do."""
+
+    environment: Environment
+    manifest: Manifest
+    processes: int
+    arguments: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    folder: Path
+    """Where report and log go."""
+    key: str
+    present: SmokeReport | None
+    """The report of the same test on the same squashfs, if it was healthy: it need not be run again."""
+
+    @property
+    def report_path(self) -> Path:
+        """The report's file."""
+        return self.folder / "report.json"
+
+    def run_in(self, work: Path) -> LocalRun:
+        """Return the container run with ``work`` as its folder for model, data and output."""
+        command = (
+            "/opt/axolotl-env/smoke/train.sh", INSIDE, str(self.processes), *self.arguments,
+        )  # fmt: skip
+        mounts = (*self.mounts, Mount(source=str(work), target=INSIDE, flags=()))
+        # No network: what a training fetches here in secret fails on a node without internet.
+        return plan_run(self.environment, command, image_env=self.manifest.env, network="none", mounts=mounts)
+
+    def describe(self) -> str:
+        """Return the plan as text, for ``--dry-run``."""
+        if self.present:
+            return f"nothing to do: this test of this squashfs was healthy; report {self.report_path}"
+        run = self.run_in(Path("FOLDER"))
+        return "\n".join(["podman " + " ".join(run.podman), "  in " + str(run.image), "  " + " ".join(run.command)])
+
+
+def plan_smoke(
+    environment: Environment,
+    *,
+    reports: Path,
+    processes: str = "1",
+    data: str = "",
+    assignments: tuple[str, ...] = (),
+    force: bool = False,
+) -> SmokePlan:
+    """Check everything that the smoke test needs.
+
+    Args:
+        environment: the resolved EDF.
+        reports: folder that holds a folder for each test.
+        processes: how many train together.
+        data: a file of conversations (from/value) to train on instead of made ones.
+        assignments: ``KEY=VALUE`` changes to the training's config.
+        force: run although a healthy report is there.
+
+    Raises:
+        BadInputError: a number that is none, a file that is not there, a squashfs without our manifest.
+    """
+    if not processes.isdigit() or not 1 <= int(processes) <= 64:
+        raise BadInputError(f"{processes!r} is not a number from 1 to 64", where="--processes")
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise BadInputError(f"{assignment!r} is not KEY=VALUE", where="--set")
+    squashfs = Path(environment.image)
+    manifest = read_manifest(squashfs)
+    if manifest is None or not squashfs.is_file():
+        raise BadInputError(
+            f"{environment.image or '(no image)'} " + ("has no manifest" if squashfs.is_file() else "is not there"),
+            where=str(environment.path),
+            hint="invoke build-image makes both",
+        )
+    mounts: tuple[Mount, ...] = ()
+    arguments: list[str] = []
+    content = ""
+    if data:
+        file = Path(data).expanduser().absolute()
+        if not file.is_file():
+            raise BadInputError("is not a file", where=f"--data {data}")
+        inside = f"/axolotl-env-data/{file.name}"
+        mounts = (Mount(source=str(file), target=inside, flags=("ro",)),)
+        arguments += ["--data", inside]
+        content = files.sha256(file)
+    for assignment in assignments:
+        arguments += ["--set", assignment]
+    edf = environment.model_dump(mode="json", exclude={"origins", "path", "name"})
+    key = files.content_key([manifest.sha256, edf, processes, arguments, content])
+    folder = reports / f"smoke-{key[:12]}"
+    report = folder / "report.json"
+    present = SmokeReport.load(report) if report.is_file() and not force else None
+    if present and not (present.healthy and present.key == key):
+        present = None
+    return SmokePlan(environment, manifest, int(processes), tuple(arguments), mounts, folder, key, present)
+
+
+def run_smoke(plan: SmokePlan) -> SmokeReport:
+    """Train in the container and judge; the report is saved whether it was healthy or not.
+
+    Raises:
+        MissingError: Podman is not installed.
+        WorkFailedError: it took longer than 20 minutes.
+    """
+    if plan.present:
+        return plan.present
+    seen = Observed()
+    files.make_folder(plan.folder)
+    with files.lock(plan.report_path, what="this smoke test"), tempfile.TemporaryDirectory() as scratch:
+        # Readable for the container's user, whoever that is.
+        work = Path(scratch, "work")
+        work.mkdir(mode=0o777)
+        run = plan.run_in(work)
+        for hook in run.skipped:
+            console.note(f"not here, only on Alps: {hook}")
+        log = plan.folder / "training.log"
+        # Not through a temporary name: of a run that was stopped, the log up to there is what one needs.
+        title = f"Training in {run.image.name} ({plan.processes} × {plan.manifest.architecture})"
+        with log.open("w") as file, console.step(title) as step:
+
+            def line(text: str) -> None:
+                file.write(text + "\n")
+                seen.read(text)
+                step.show(text)
+
+            result = run_local(run, on_line=line, timeout=60 * MINUTES)
+            step.outcome = f"{len(seen.steps)} steps"
+        weights = tuple(sorted(p.name for p in work.glob("output/*.safetensors") if p.stat().st_size > 0))
+    reasons = judge(seen, returncode=result.returncode, processes=plan.processes, weights=weights)
+    report = SmokeReport(
+        healthy=not reasons,
+        reasons=reasons,
+        edf=str(plan.environment.path),
+        squashfs=str(run.image),
+        sha256=plan.manifest.sha256,
+        key=plan.key,
+        processes=plan.processes,
+        returncode=result.returncode,
+        steps=tuple(seen.steps),
+        probes=tuple(seen.probes),
+        weights=weights,
+        log=str(log),
+    )
+    report.save(plan.report_path)
+    return report

@@ -1,0 +1,13 @@
+"""Image → squashfs: the one file that the container engine starts, and a manifest that says what it holds.
+
+In: an :class:`~axolotl_env.image.Image`. Out: ``NAME.sqsh`` with the contract that ``enroot import`` leaves
+(``/etc/rc``, ``/etc/environment``, …), and ``NAME.sqsh.json`` beside it. Either both are new and whole, or
+the old ones stay.
+"""
+
+from __future__ import annotations
+
+from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
+from axolotl_env.squashfs.manifest import Manifest, default_path, read_manifest
+
+__all__ = ["Manifest", "SquashfsPlan", "build_squashfs", "default_path", "plan_squashfs", "read_manifest"]

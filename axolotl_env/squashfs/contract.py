@@ -1,0 +1,54 @@
+"""The files that ``enroot import`` leaves in a squashfs, without which the engine does not start it.
+
+Source: ``docker::configure`` in NVIDIA/enroot ``src/docker.sh``; checked against enroot 4.1.2.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from axolotl_env.image import Image
+
+DROPPED = ("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", ".dockerenv")
+"""What an engine puts there at start, relative to the root; ``*`` is all below the folder."""
+
+
+def contract_files(image: Image) -> Mapping[str, str]:
+    """Return the contract's files by path relative to the root."""
+    return {
+        "etc/environment": environment(image.env),
+        # One line per volume of the image would stand here; ours has none, and Alps mounts by the EDF.
+        "etc/fstab": "",
+        "etc/rc": start_script(image),
+        # Pyxis binds its own over it: with `exec "$@"` where the EDF says entrypoint = false.
+        "etc/rc.local": "# replaced by the container engine\n",
+    }
+
+
+def environment(env: Mapping[str, str]) -> str:
+    """Return ``/etc/environment``: one line a variable.
+
+    Values with a line break are left out, as enroot drops them at start; so are its own ``ENROOT_*``.
+    """
+    lines = (f"{name}={value}" for name, value in env.items() if "\n" not in value and not name.startswith("ENROOT_"))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def start_script(image: Image) -> str:
+    """Return ``/etc/rc``, which the engine's login shell sources with the user's command as arguments."""
+    workdir = shlex.quote(image.workdir or "/")
+    entrypoint = shlex.join(image.entrypoint)
+    exec_ = f"exec {entrypoint}".rstrip()
+    return f"""# Starts a command in this container: called by the container engine as `sh -l /etc/rc COMMAND…`.
+mkdir -p {workdir} 2> /dev/null
+cd {workdir} || exit 1
+if [ -s /etc/rc.local ]; then
+    . /etc/rc.local
+fi
+if [ $# -gt 0 ]; then
+    {exec_} "$@"
+else
+    {exec_} {shlex.join(image.cmd) or "/bin/sh"}
+fi
+"""

@@ -1,0 +1,68 @@
+"""The manifest: what a squashfs holds and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from axolotl_env.image import ImagePlan
+from axolotl_env.records import Record
+from axolotl_env.release import Release
+from axolotl_env.settings import Settings
+
+INSIDE = Path("etc/axolotl-env/manifest.json")
+"""Where the contents lie in the squashfs itself, relative to its root."""
+
+
+class Contents(Record):
+    """What is known before the file is written; it is a file in the squashfs, too."""
+
+    release: Release
+    flavour: str
+    architecture: str
+    """Of the programs in it, as ``uname -m`` says."""
+    key: str
+    """Content key over everything that the file depends on: same key, same file."""
+    packages: Mapping[str, str]
+    """Python packages: name to version."""
+    env: Mapping[str, str]
+    workdir: str
+    labels: Mapping[str, str]
+
+
+class Manifest(Contents):
+    """``NAME.sqsh.json`` beside ``NAME.sqsh``."""
+
+    file: str
+    """Name of the squashfs, without folder."""
+    sha256: str
+    size: int
+    """Bytes."""
+    image: str
+    """The image's id."""
+    route: str
+    """How the files came out of the engine: ``layers`` or ``stream``."""
+    options: tuple[str, ...]
+    """Of mksquashfs."""
+    tools: Mapping[str, str]
+    """Versions of the programs that made it."""
+
+
+def manifest_path(squashfs: Path) -> Path:
+    """Return where the manifest of a squashfs lies."""
+    return squashfs.with_name(squashfs.name + ".json")
+
+
+def read_manifest(squashfs: Path) -> Manifest | None:
+    """Return the manifest beside a squashfs, or None where there is none (a file of another maker).
+
+    Raises:
+        BadInputError: there is one, and it does not fit.
+    """
+    path = manifest_path(squashfs)
+    return Manifest.load(path) if path.is_file() else None
+
+
+def default_path(settings: Settings, image: ImagePlan) -> Path:
+    """Return where ``build-image`` puts a squashfs that was given no name."""
+    return settings.store / "images" / f"axolotl-{image.release.version}-{image.flavour.name}.sqsh"
