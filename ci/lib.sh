@@ -5,12 +5,12 @@
 set -euo pipefail
 
 readonly VENV=.venv
-readonly NEEDED_GB=${AXOLOTL_CI_NEEDED_GB:-20} # the builder's layers, the image and its squashfs, with room to work
 readonly POLICY=/usr/sbin/policy-rc.d
 readonly ENGINE_LOG=$VENV/engine.log
 ENGINE_PID=     # of the engine that we started, where no service manager did
 KEEP_ENGINE=    # leave it running when the script ends well
 OUR_POLICY=     # the file that keeps apt from starting services, if it is ours
+OUR_VENV=       # the Python environment while it is half made
 SCRATCH_DIR=$(mktemp -d)
 readonly SCRATCH_DIR
 
@@ -18,6 +18,7 @@ finish() {
     local code=$?
     rm -rf "$SCRATCH_DIR"
     [[ -z $OUR_POLICY ]] || rm -f "$OUR_POLICY"
+    [[ -z $OUR_VENV ]] || rm -rf "$OUR_VENV"
     [[ $code == 0 && -n $KEEP_ENGINE ]] || stop_engine
 }
 trap finish EXIT
@@ -37,6 +38,7 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 # --- packages -------------------------------------------------------------------------------------------------
 
 PROGRAMS=(git=git podman=podman mksquashfs=squashfs-tools mmdebstrap=mmdebstrap) # PROGRAM=PACKAGE, or a header's path
+is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap)
 
 # Print the Debian package of each of PROGRAMS that is not here.
 missing() {
@@ -89,22 +91,22 @@ setup_python() {
     python=$(find_python) ||
         die 3 "Python 3.11 or newer with venv is needed; here is $(python3 --version 2>&1 | head -n1); install python3.11 and python3.11-venv"
     say "installing into $VENV: the Python packages of requirements.lock"
-    [[ -x $VENV/bin/python ]] || "$python" -m venv "$VENV" >"$log" 2>&1 ||
-        die 3 "the Python environment $VENV cannot be made: $(tail -n1 "$log")"
+    if [[ ! -x $VENV/bin/python ]]; then
+        OUR_VENV=$VENV
+        "$python" -m venv "$VENV" >"$log" 2>&1 || die 3 "the Python environment $VENV cannot be made: $(tail -n1 "$log")"
+    fi
     "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-input --retries 2 \
         --require-hashes -r requirements.lock >"$log" 2>&1 </dev/null ||
         die 3 "the Python packages cannot be installed: $(grep -E '^(ERROR|error)' "$log" | tail -n1 || tail -n1 "$log")"
     echo "$want" >"$stamp"
+    OUR_VENV=
 }
 
 run_invoke() { "$VENV/bin/python" -m invoke "$@"; }
 
 # --- engine ---------------------------------------------------------------------------------------------------
 
-# Print the folder in which the engine keeps its layers; fail where no engine answers.
-engine_root() {
-    "$VENV/bin/python" -c 'import docker; print(docker.from_env(timeout=10).info()["DockerRootDir"])' 2>/dev/null
-}
+engine_answers() { "$VENV/bin/python" -c 'import docker; docker.from_env(timeout=10).ping()' 2>/dev/null; }
 
 podman_socket() {
     if is_root; then echo /run/podman/podman.sock; else echo "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/podman/podman.sock"; fi
@@ -117,11 +119,11 @@ has_engine() {
 
 # Find an engine that answers, or start one; sets DOCKER_HOST where docker-py needs it.
 ensure_engine() {
-    engine_root >/dev/null && return
+    engine_answers && return
     [[ -z ${DOCKER_HOST:-} ]] || die 3 "no engine answers at DOCKER_HOST=$DOCKER_HOST; start it, or unset DOCKER_HOST"
     local podman_host
     podman_host=unix://$(podman_socket)
-    if [[ -S $(podman_socket) ]] && DOCKER_HOST=$podman_host engine_root >/dev/null; then
+    if [[ -S $(podman_socket) ]] && DOCKER_HOST=$podman_host engine_answers; then
         export DOCKER_HOST=$podman_host
     elif is_root && has dockerd && has_systemd; then
         say "starting the engine: systemctl start docker"
@@ -135,7 +137,7 @@ ensure_engine() {
     else
         die 3 "no engine: neither Docker nor Podman answers, and only root can start or install one; ask your administrator for: apt-get install docker.io (and membership of the group docker), or podman"
     fi
-    engine_root >/dev/null || die 3 "the engine was started but does not answer"
+    engine_answers || die 3 "the engine was started but does not answer"
 }
 
 start_engine() {
@@ -143,7 +145,7 @@ start_engine() {
     PATH=$PATH:/usr/sbin:/sbin setsid "$@" >"$ENGINE_LOG" 2>&1 </dev/null &
     ENGINE_PID=$!
     for _ in {1..120}; do
-        engine_root >/dev/null && return
+        engine_answers && return
         kill -0 "$ENGINE_PID" 2>/dev/null || break
         sleep 0.5
     done
@@ -157,15 +159,19 @@ stop_engine() {
     wait "$ENGINE_PID" 2>/dev/null || true
 }
 
-# Podman must be able to run a command in a folder. Where the machine gives root neither CAP_SYS_RESOURCE nor plain
+# 127: the container was set up, all but the program that an empty folder cannot have.
+podman_starts() {
+    local code=0
+    podman run --rm --network none --rootfs "$1" /none 2>&1 || code=$?
+    [[ $code == 127 ]]
+}
+
+# Podman must be able to start a container in a folder. Where the machine gives root neither CAP_SYS_RESOURCE nor plain
 # cgroups (nested virtual machines, CI sandboxes), its defaults fail; then root may set what is needed, once.
 ensure_podman() {
-    local root=$SCRATCH_DIR/root conf=$SCRATCH_DIR/containers.conf program said runtime
-    program=$(realpath "$(type -P true)")
+    local root=$SCRATCH_DIR/root conf=$SCRATCH_DIR/containers.conf said runtime
     mkdir -p "$root"
-    ldd "$program" | grep -o '/[^ ]*' | xargs cp -L --parents -t "$root" "$program"
-    local probe=(podman run --rm --network none --rootfs "$root" "$program")
-    said=$("${probe[@]}" 2>&1) && return
+    said=$(podman_starts "$root") && return
     is_root || die 3 "Podman cannot run a container here: ${said##*$'\n'}"
     for runtime in crun runc; do
         cat >"$conf" <<CONF
@@ -176,25 +182,13 @@ default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
 [engine]
 runtime = "$runtime"
 CONF
-        if CONTAINERS_CONF=$conf "${probe[@]}" >/dev/null 2>&1; then
+        if CONTAINERS_CONF=$conf podman_starts "$root" >/dev/null; then
             say "setting up Podman: runtime $runtime and lower limits (/etc/containers/containers.conf.d/axolotl-env.conf), because: ${said##*$'\n'}"
             install -D -m 644 "$conf" /etc/containers/containers.conf.d/axolotl-env.conf
             return
         fi
     done
     die 3 "Podman cannot run a container here: ${said##*$'\n'}"
-}
-
-# --- disk -----------------------------------------------------------------------------------------------------
-
-# Fail unless each folder's file system has room; a folder that is not here (a remote engine's) is passed over.
-ensure_disk() {
-    local folder free
-    for folder in "$@"; do
-        while [[ $folder != / && ! -d $folder ]]; do folder=$(dirname "$folder"); done
-        free=$(($(df --output=avail -B1 "$folder" | tail -n1) / 1000000000))
-        ((free >= NEEDED_GB)) || die 3 "not enough disk: $folder has $free GB free, the image and its squashfs need $NEEDED_GB GB"
-    done
 }
 
 # --- all of it ------------------------------------------------------------------------------------------------
