@@ -65,6 +65,11 @@ class Engine:
         """Folder that the engine stores images in; on another machine it does not exist here."""
         return Path(self._api.info().get("DockerRootDir") or "/var/lib/docker")
 
+    @property
+    def storage(self) -> str:
+        """Storage driver, as "overlay2"."""
+        return str(self._api.info().get("Driver") or "unknown")
+
     def find(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows about an image, or None where there is none of that name."""
         try:
