@@ -1,0 +1,94 @@
+"""Outputs that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from axolotl_env import files
+from axolotl_env.errors import BadInputError, ConflictError
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture(params=["plain", "with space", "quo'te\"$HOME [x]*", "grüezi"])
+def target(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / str(request.param) / f"{request.param}.txt"
+
+
+def test_a_file_is_written_whole_with_its_mode(target: Path) -> None:
+    files.write(target, "one")
+    files.write(target, "two", mode=0o600)
+    assert target.read_text() == "two"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert names(target.parent) == [target.name]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing(target: Path) -> None:
+    files.write(target, "old")
+
+    def fail() -> None:
+        with files.replacing(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert target.read_text() == "old"
+    assert names(target.parent) == [target.name]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(target: Path) -> None:
+    target.parent.mkdir()
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom axolotl_env import files\n"
+        "with files.replacing(Path(sys.argv[1])) as t:\n    t.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == -9
+    assert len(names(target.parent)) == 1
+    files.write(target, "new")
+    assert names(target.parent) == [target.name]
+
+
+def test_a_reader_keeps_the_file_it_has_open(target: Path) -> None:
+    files.write(target, "old")
+    with target.open() as reader:
+        files.write(target, "new")
+        assert reader.read() == "old"
+
+
+def test_a_folder_in_the_way_and_a_parent_that_is_a_file_are_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="folder is where the file should go"):
+        files.write(tmp_path, "x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInputError, match="cannot be written"):
+        files.write(tmp_path / "file/below", "x")
+
+
+def test_a_second_holder_of_a_lock_is_told_who_has_it(target: Path) -> None:
+    with files.lock(target, what="this file"):
+        with pytest.raises(ConflictError) as caught, files.lock(target, what="this file"):
+            pass
+        assert f"process {os.getpid()}" in str(caught.value)
+    assert names(target.parent) == []
+    with files.lock(target, what="this file"):
+        pass
+
+
+def test_a_content_key_changes_with_each_part_and_not_with_the_order_of_keys() -> None:
+    assert files.content_key({"a": 1, "b": [2]}) == files.content_key({"b": [2], "a": 1})
+    assert files.content_key({"a": 1}) != files.content_key({"a": "1"})
+
+
+def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    seen: list[int] = []
+    assert files.sha256(tmp_path / "x", on_bytes=seen.append).startswith("ba7816bf8f01cfea")
+    assert sum(seen) == 3
