@@ -8,7 +8,7 @@ import re
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from axolotl_env.image.model import Image
 TAIL_LINES = 30
 LABEL = "axolotl-env.flavour"
 _STEP = re.compile(r"^step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
+_ENGINES_OWN = re.compile(r"\s*(--->|Removing intermediate container|$)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -201,22 +202,26 @@ def _pack(archive: IO[bytes], context: Mapping[str, str | Path]) -> None:
 
 
 def _follow(stream: Iterator[dict[str, Any]], record: IO[str], show: Callable[[str], None], log: Path) -> None:
-    command = ""
+    command = partial = ""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     for message in stream:
         if "error" in message:
-            raise _failure(command, tail, str(message["error"]).strip(), log)
-        text = _COLOUR.sub("", str(message.get("stream") or message.get("status") or ""))
+            raise _failure(command, [*tail, partial], str(message["error"]), log)
+        text = _COLOUR.sub("", str(message.get("stream") or ""))
         record.write(text)
-        for line in text.splitlines():
+        # Messages are pieces of output and end anywhere.
+        *lines, partial = (partial + text).split("\n")
+        for line in lines:
             if step := _STEP.match(line):
                 command = step["command"]
                 tail.clear()
-            elif line.strip():
+            elif not _ENGINES_OWN.match(line):
                 tail.append(line.rstrip())
             show(line)
 
 
-def _failure(command: str, tail: deque[str], error: str, log: Path) -> WorkFailedError:
-    lines = "".join(f"\n  │ {line}" for line in tail if not line.startswith(" --->"))
-    return WorkFailedError(f"a build step failed: {command}{lines}\n  {error}", hint=f"the whole output: {log}")
+def _failure(command: str, tail: Sequence[str], error: str, log: Path) -> WorkFailedError:
+    # The engine's message repeats the whole command before it says how it ended.
+    ending = error.strip().rpartition("' ")[2] or error.strip()
+    lines = "".join(f"\n  │ {line}" for line in tail if line)
+    return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=f"the whole output: {log}")
