@@ -161,6 +161,32 @@ def smoke_test(
     return None
 
 
+@command(help={"site": SITE, "json": JSON})
+def doctor(_: Context, site: str = "", json: bool = False) -> None:
+    """[project] Show what this machine has, and what it lacks.
+
+    Example: invoke doctor --site clariden
+    """
+    from axolotl_env import console
+    from axolotl_env.doctor import examine, require
+    from axolotl_env.settings import load
+
+    found = examine(load(site=site).settings)
+    if json:
+        console.document([diagnosis.model_dump(mode="json") for diagnosis in found])
+    else:
+        console.table(
+            ("", "what", "found", "without it", "what to do"),
+            (
+                ("✓", d.name, d.found, "", "")
+                if d.ok
+                else ("✗" if d.needed else "–", d.name, d.found, f"no {', '.join(d.tasks)}", d.remedy)
+                for d in found
+            ),
+        )
+    return require(found)
+
+
 @command(help={"json": JSON})
 def settings(_: Context, json: bool = False) -> None:
     """[project] Print every setting and where it came from.
@@ -183,4 +209,4 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(build_image, smoke_test, settings)
+ns = Collection(build_image, smoke_test, doctor, settings)

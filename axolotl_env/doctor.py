@@ -1,0 +1,229 @@
+"""What this machine has, what answers, and what a missing thing means for which command.
+
+In: settings. Out: a :class:`Diagnosis` for each row of :data:`CHECKS`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from axolotl_env import console, files, process
+from axolotl_env.errors import MissingError, UserError
+from axolotl_env.image import engine_info
+from axolotl_env.records import Record
+from axolotl_env.release import Flavour, load_flavour
+from axolotl_env.settings import Settings, Site, load_site
+
+PATIENCE = 10.0
+"""Seconds that a program may take to say its version."""
+
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+
+
+class Diagnosis(Record):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    needed: bool
+    """One of the four main commands needs it for the current site and flavour."""
+    found: str
+    """What is there, with its version; or what is wrong."""
+    tasks: tuple[str, ...]
+    """Commands that do not work without it."""
+    remedy: str = ""
+    """What to do; empty where it is there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the checks look at, and what they are looked at for."""
+
+    settings: Settings
+    site: Site
+    flavour: Flavour
+
+    @property
+    def has_slurm(self) -> bool:
+        """The site is a cluster of its own; one without an architecture is this machine."""
+        return bool(self.site.architecture)
+
+    @property
+    def foreign(self) -> str:
+        """The flavour's architecture, if this machine cannot run it by itself."""
+        wanted = self.flavour.architecture(platform.machine())
+        return "" if wanted == platform.machine() else wanted
+
+
+def _engine(place: Place) -> str:
+    info = engine_info()
+    # The folder of a remote engine is not here to look at.
+    room = f"; {_room(info.root, place.flavour.engine_gb)}" if info.root.is_dir() else ""
+    return f"{info.name}, storage {info.storage}{room}"
+
+
+def _store(place: Place) -> str:
+    return _room(_writable(place.settings.store), place.flavour.store_gb)
+
+
+def _edf_dir(place: Place) -> str:
+    return str(_writable(place.settings.edf_dir))
+
+
+def _mmdebstrap(_: Place) -> str:
+    return _version("mmdebstrap", "--version", package="mmdebstrap", needed_for="bootstrap the image's Debian")
+
+
+def _uv(_: Place) -> str:
+    from uv import find_uv_bin
+
+    return process.run([find_uv_bin(), "--version"], timeout=PATIENCE).stdout
+
+
+def _emulation(place: Place) -> str:
+    wanted = place.foreign or "aarch64"
+    if wanted == platform.machine():
+        return "native"
+    entry = BINFMT / f"qemu-{wanted}"
+    hint = "apt-get install qemu-user-static binfmt-support; mount -t binfmt_misc none /proc/sys/fs/binfmt_misc"
+    if not entry.is_file():
+        raise MissingError(f"this machine does not run programs for {wanted}", hint=hint)
+    flags = next((line for line in entry.read_text().splitlines() if line.startswith("flags:")), "")
+    if "F" not in flags:
+        # Without F the kernel looks for the emulator inside the image, which has none.
+        raise MissingError(f"{entry} lacks the flag F: containers cannot use it", hint=hint)
+    return f"qemu-{wanted} ({flags})"
+
+
+def _mksquashfs(_: Place) -> str:
+    path = process.find("mksquashfs", package="squashfs-tools", needed_for="write the squashfs")
+    usage = process.run([path, "-help"], check=False, timeout=PATIENCE).stdout
+    if "zstd" not in usage:
+        raise MissingError(f"{path} cannot compress with zstd", hint="apt-get install squashfs-tools (4.4 or newer)")
+    return _first_line([path, "-version"]) + ", zstd"
+
+
+def _podman(_: Place) -> str:
+    podman = process.find("podman", package="podman", needed_for="run the squashfs on this machine")
+    version = _first_line([podman, "--version"])
+    with tempfile.TemporaryDirectory(prefix="axolotl-env-doctor-") as empty:
+        # 127: the container was set up, all but the program that an empty folder cannot have.
+        argv = [podman, "run", "--rm", "--network=none", "--rootfs", empty, "/none"]
+        result = process.run(argv, check=False, timeout=60)
+    if result.returncode != 127:
+        said = result.stdout.splitlines()[-1] if result.stdout else f"exit code {result.returncode}"
+        raise MissingError(f"{version} cannot start a container: {said}", hint="as root: ci/quickstart sets it up")
+    return f"{version}, starts containers"
+
+
+def _squashfs_mount(_: Place) -> str:
+    if os.geteuid() == 0:
+        process.find("unshare", package="util-linux", needed_for="mount the squashfs")
+        return "root: mounted by the kernel"
+    process.find("fusermount", package="fuse3", needed_for="unmount the squashfs without root")
+    path = process.find("squashfuse", package="squashfuse", needed_for="mount the squashfs without root")
+    if not Path("/dev/fuse").exists():
+        raise MissingError("/dev/fuse is not there", hint="modprobe fuse")
+    return path
+
+
+def _slurm(_: Place) -> str:
+    sbatch = process.find("sbatch", package="slurm-client", needed_for="submit jobs")
+    hint = "run this on a login node of the cluster, or set SLURM_CONF"
+    version = process.run([sbatch, "--version"], check=False, timeout=PATIENCE, hint=hint)
+    if version.returncode != 0:
+        raise MissingError("no cluster is set up for it here", where=sbatch, hint=hint)
+    scontrol = process.find("scontrol", package="slurm-client", needed_for="ask the Slurm controller")
+    ping = process.run([scontrol, "ping"], check=False, timeout=PATIENCE, hint=hint)
+    if ping.returncode != 0:
+        raise MissingError(f"{version.stdout.strip()}: {ping.stdout.strip()}", hint=hint)
+    return f"{version.stdout.strip()}, {ping.stdout.strip()}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what is looked at, how, which commands need it, and when they do."""
+
+    name: str
+    look: Callable[[Place], str]
+    """Returns what is there, or raises UserError with what is wrong and what to do."""
+    tasks: tuple[str, ...]
+    needed: Callable[[Place], bool] = lambda _: True
+
+
+CHECKS = (
+    Check("engine", _engine, ("build-image",)),
+    Check("store", _store, ("build-image", "smoke-test", "submit")),
+    Check("uv", _uv, ("build-image",)),
+    Check("mmdebstrap", _mmdebstrap, ("build-image",)),
+    Check("mksquashfs", _mksquashfs, ("build-image",)),
+    Check("emulation", _emulation, ("build-image --flavour gh200",), lambda place: bool(place.foreign)),
+    Check("EDF folder", _edf_dir, ("make-edf",)),
+    Check("Podman", _podman, ("smoke-test", "run-edf")),
+    Check("squashfs mount", _squashfs_mount, ("smoke-test", "run-edf")),
+    Check("Slurm", _slurm, ("submit",), lambda place: place.has_slurm),
+)
+
+
+def examine(settings: Settings) -> tuple[Diagnosis, ...]:
+    """Look at everything in :data:`CHECKS`.
+
+    Raises:
+        BadInputError: the settings name a site or a flavour that does not exist.
+    """
+    place = Place(settings, load_site(settings.site), load_flavour(settings.flavour))
+    return tuple(_diagnose(check, place) for check in CHECKS)
+
+
+def require(found: tuple[Diagnosis, ...]) -> None:
+    """Raise MissingError if a thing is missing that a main command needs."""
+    lacking = [diagnosis for diagnosis in found if diagnosis.needed and not diagnosis.ok]
+    if lacking:
+        raise MissingError("; ".join(f"{', '.join(d.tasks)} cannot work: {d.name}: {d.found}" for d in lacking))
+
+
+def _diagnose(check: Check, place: Place) -> Diagnosis:
+    remedy, ok = "", True
+    try:
+        found = check.look(place)
+    except UserError as error:
+        ok, remedy = False, error.fault.hint
+        found = ": ".join(part for part in (error.fault.where, error.fault.what.splitlines()[0]) if part)
+    return Diagnosis(
+        name=check.name, ok=ok, needed=check.needed(place), found=found, tasks=check.tasks, remedy=remedy
+    )  # fmt: skip
+
+
+def _version(program: str, flag: str, *, package: str, needed_for: str) -> str:
+    return _first_line([process.find(program, package=package, needed_for=needed_for), flag])
+
+
+def _first_line(argv: list[str]) -> str:
+    lines = process.run(argv, check=False, timeout=PATIENCE).stdout.splitlines()
+    return lines[0].strip() if lines else argv[0]
+
+
+def _writable(folder: Path) -> Path:
+    """Return the folder, or raise MissingError if neither it nor a parent of it could take a file."""
+    nearest = folder
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise MissingError("is no folder", where=str(nearest), hint="move it, or name another folder in the settings")
+    if not os.access(nearest, os.W_OK):
+        raise MissingError("cannot be written", where=str(nearest), hint="name another folder in the settings")
+    return folder
+
+
+def _room(folder: Path, gigabytes: float) -> str:
+    free = files.free_bytes(folder)
+    if free < gigabytes * 1e9:
+        raise MissingError(
+            f"{console.size(free)} free, a build takes {gigabytes:g} GB", where=str(folder), hint="make room"
+        )
+    return f"{folder}, {console.size(free)} free"
