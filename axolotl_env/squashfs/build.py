@@ -67,53 +67,57 @@ def build_squashfs(plan: SquashfsPlan) -> Manifest:
     """
     if plan.present:
         return plan.present
+    with files.lock(plan.path, what="this squashfs"):
+        return write_squashfs(build_image(plan.image), plan.path, key=plan.key)
+
+
+def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
+    """Write the squashfs of an image that the engine has, verify it, and put it and its manifest in place.
+
+    Raises:
+        MissingError: mksquashfs is not installed or cannot do zstd; the engine does not answer.
+        WorkFailedError: the conversion failed; the old file is still there.
+    """
     mksquashfs = process.find("mksquashfs", package="squashfs-tools", needed_for="write the squashfs")
     unsquashfs = process.find("unsquashfs", package="squashfs-tools", needed_for="verify the squashfs")
     version = _version(mksquashfs)
-    with files.lock(plan.path, what="this squashfs"):
-        image = build_image(plan.image)
-        contents = Contents(
-            release=image.release,
-            flavour=image.flavour,
-            architecture=image.architecture,
-            key=plan.key,
-            packages=image.packages,
-            env=image.env,
-            workdir=image.workdir,
-            labels=image.labels,
+    contents = Contents(
+        release=image.release,
+        flavour=image.flavour,
+        architecture=image.architecture,
+        key=key,
+        packages=image.packages,
+        env=image.env,
+        workdir=image.workdir,
+        labels=image.labels,
+    )
+    added = {**contract_files(image), str(INSIDE): contents.model_dump_json(indent=2) + "\n"}
+    route = "layers" if _layers_readable(image) else "stream"
+    with files.replacing(path) as partial:
+        with console.step(f"write {path.name} from the engine's {route}") as step:
+            # The newest date a file may have: what was made during the build would differ from run to run.
+            env = {**os.environ, "SOURCE_DATE_EPOCH": str(image.release.epoch)}
+            write = _from_layers if route == "layers" else _from_stream
+            try:
+                write(mksquashfs, image, added, partial, env, step)
+            except process.ProgramFailedError as error:
+                raise _explained(error, path) from error
+            step.outcome = console.size(partial.stat().st_size)
+        with console.step(f"verify {path.name}"):
+            _verify(unsquashfs, partial)
+            digest = files.sha256(partial)
+        manifest = Manifest(
+            **dict(contents),
+            file=path.name,
+            sha256=digest,
+            size=partial.stat().st_size,
+            image=image.id,
+            route=route,
+            options=OPTIONS,
+            tools={"mksquashfs": version, "engine": image.engine},
         )
-        added = {**contract_files(image), str(INSIDE): contents.model_dump_json(indent=2) + "\n"}
-        # The newest date a file may have: what was made during the build would differ from run to run.
-        env = {**os.environ, "SOURCE_DATE_EPOCH": str(image.release.epoch)}
-        route = "layers" if _layers_readable(image) else "stream"
-        with files.replacing(plan.path) as partial:
-            command = (mksquashfs, *(["-"] if route == "stream" else []), str(partial))
-            with console.step(f"Writing {plan.path.name} from the engine's {route}") as step:
-                try:
-                    if route == "layers":
-                        _from_layers(mksquashfs, image, added, partial, env, step)
-                    else:
-                        stream = _rewritten(export_image(image), added, image.release.epoch)
-                        argv = (*command, "-tar", "-noappend", "-progress", *OPTIONS)
-                        process.run(argv, stdin=stream, env=env, on_line=step.show)
-                except process.ProgramFailedError as error:
-                    raise _explained(error, plan.path) from error
-                step.outcome = console.size(partial.stat().st_size)
-            with console.step("Verifying it"):
-                _verify(unsquashfs, partial)
-                digest = files.sha256(partial)
-            manifest = Manifest(
-                **dict(contents),
-                file=plan.path.name,
-                sha256=digest,
-                size=partial.stat().st_size,
-                image=image.id,
-                route=route,
-                options=OPTIONS,
-                tools={"mksquashfs": version, "engine": image.engine},
-            )
-        # After the file: a manifest that is a rename ahead would vouch for the old file.
-        manifest.save(manifest_path(plan.path))
+    # After the file: a manifest that is a rename ahead would vouch for the old file.
+    manifest.save(manifest_path(path))
     return manifest
 
 
@@ -153,6 +157,14 @@ def _from_layers(
         exclude = ("-wildcards", "-e", *DROPPED)
         argv = (mksquashfs, str(tree), str(partial), "-noappend", "-progress", *OPTIONS, *exclude)
         process.run((*WITH_OVERLAY, lower, str(tree), *argv), env=env, on_line=step.show)
+
+
+def _from_stream(
+    mksquashfs: str, image: Image, added: Mapping[str, str], partial: Path, env: Mapping[str, str], step: console.Step
+) -> None:
+    """Read the tar that the engine exports, with our files in it."""
+    argv = (mksquashfs, "-", str(partial), "-tar", "-noappend", "-progress", *OPTIONS)
+    process.run(argv, stdin=_rewritten(export_image(image), added, image.release.epoch), env=env, on_line=step.show)
 
 
 def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], epoch: int) -> Iterator[bytes]:

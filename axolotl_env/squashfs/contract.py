@@ -10,8 +10,11 @@ from collections.abc import Mapping
 
 from axolotl_env.image import Image
 
-DROPPED = ("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", ".dockerenv")
+DROPPED = ("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", ".dockerenv", "etc/mtab")
 """What an engine puts there at start, relative to the root; ``*`` is all below the folder."""
+
+MOUNTED_OVER = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
+"""Files that an engine binds the host's over; Docker empties them in what it exports."""
 
 
 def contract_files(image: Image) -> Mapping[str, str]:
@@ -23,6 +26,7 @@ def contract_files(image: Image) -> Mapping[str, str]:
         "etc/rc": start_script(image),
         # Pyxis binds its own over it: with `exec "$@"` where the EDF says entrypoint = false.
         "etc/rc.local": "# replaced by the container engine\n",
+        **dict.fromkeys(MOUNTED_OVER, ""),
     }
 
 

@@ -1,0 +1,205 @@
+"""From an image in the real engine to a squashfs, by both routes; faults included."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from axolotl_env.errors import WorkFailedError
+from axolotl_env.image import Image
+from axolotl_env.image.engine import Engine
+from axolotl_env.release import Release
+from axolotl_env.squashfs import read_manifest
+from axolotl_env.squashfs.build import write_squashfs
+
+pytestmark = pytest.mark.engine
+
+DOCKERFILE = """\
+FROM scratch
+ADD tree.tar /
+ENV PATH=/opt/x/bin:/bin QUOTED="a \\"b\\" 'c'" DOLLAR='$HOME'
+WORKDIR "/work dir"
+CMD ["/bin/true", "it's"]
+"""
+# A second layer on top: hides a file of the first and changes another.
+SECOND = """\
+FROM {base}
+ADD more.tar /
+"""
+
+
+def tar(members: dict[str, bytes | None]) -> bytes:
+    """A tar of files; None makes a character device, to be dropped on the way."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.uid, entry.gid, entry.mode = 1000, 1000, 0o755
+            if data is None:
+                entry.type, entry.devmajor, entry.devminor = tarfile.CHRTYPE, 1, 3
+            else:
+                entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data or b""))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    """A small image of two layers with awkward content."""
+    client = docker.from_env()
+    first = tar(
+        {
+            "bin/sh": b"#!",
+            "etc/environment": b"OLD=1\n",
+            "etc/hosts": b"203.0.113.1 old",
+            "dev/null": None,
+            "tmp/x": b"t",
+            "data/grüezi and spaces": os.urandom(300_000),
+            "data/gone": b"g",
+            "data/changed": b"old",
+            ".dockerenv": b"",
+        }
+    )
+    more = tar({"data/changed": b"new", "data/.wh.gone": b""})
+    names = []
+    for number, (dockerfile, file, data) in enumerate(
+        [(DOCKERFILE, "tree.tar", first), (SECOND.format(base="axolotl-env-test/squashfs:0"), "more.tar", more)]
+    ):
+        context = tar({"Dockerfile": dockerfile.encode(), file: data})
+        names.append(f"axolotl-env-test/squashfs:{number}")
+        client.images.build(fileobj=io.BytesIO(context), custom_context=True, tag=names[-1], rm=True)
+    with Engine() as engine:
+        found = engine.image(names[-1])
+        config = found["Config"]
+        yield Image(
+            id=found["Id"],
+            name=names[-1],
+            key="k",
+            flavour="test",
+            architecture="x86_64",
+            release=Release(
+                tag="v1.2.3",
+                version="1.2.3",
+                commit="",
+                date=datetime.date(2026, 1, 2),
+                wheel_sha256="0" * 64,
+                cce_commit="0" * 7,
+            ),
+            packages={"torch": "2.13.0"},
+            # A line break cannot be written in a Dockerfile, though an image may hold one.
+            env={**dict(item.split("=", 1) for item in config["Env"]), "MULTI": "one\ntwo"},
+            workdir=config["WorkingDir"],
+            entrypoint=tuple(config["Entrypoint"] or ()),
+            cmd=tuple(config["Cmd"]),
+            labels={},
+            engine=engine.name,
+            layers=engine.layers(found),
+        )
+    for name in reversed(names):
+        client.images.remove(name)
+    client.close()
+
+
+@pytest.fixture(params=["layers", "stream"])
+def routed(image: Image, request: pytest.FixtureRequest) -> Image:
+    """The same image, once with layers that can be read and once without."""
+    if request.param == "stream":
+        return image.model_copy(update={"layers": ()})
+    assert image.layers
+    return image
+
+
+def cat(squashfs: Path, *names: str) -> str:
+    return subprocess.run(["unsquashfs", "-cat", squashfs, *names], check=True, capture_output=True, text=True).stdout
+
+
+def listing(squashfs: Path) -> list[str]:
+    """Mode, owner, size and name of everything; no dates, which belong to folders that both routes make."""
+    out = subprocess.run(["unsquashfs", "-lln", squashfs], check=True, capture_output=True, text=True).stdout
+    rows = (line.split(maxsplit=5) for line in out.splitlines() if "squashfs-root" in line)
+    return sorted(f"{row[0]} {row[1]} {row[2]} {row[5]}" for row in rows if not row[0].startswith("d"))
+
+
+def test_the_file_holds_the_image_and_the_engines_contract(routed: Image, tmp_path: Path) -> None:
+    path = tmp_path / "with space" / "x.sqsh"
+    manifest = write_squashfs(routed, path, key="key")
+    names = [row.split(" ", 3)[3] for row in listing(path)]
+    assert "squashfs-root/data/grüezi and spaces" in names
+    assert not {name for name in names if name.startswith(("squashfs-root/dev/", "squashfs-root/tmp/"))}
+    assert "squashfs-root/.dockerenv" not in names
+    assert "squashfs-root/data/gone" not in names, "a deletion in an upper layer must hold"
+    assert cat(path, "data/changed") == "new"
+    assert {row.split()[1] for row in listing(path)} == {"0/0"}
+    environment = cat(path, "etc/environment").splitlines()
+    assert "PATH=/opt/x/bin:/bin" in environment
+    assert "DOLLAR=$HOME" in environment
+    assert "OLD=1" not in environment
+    assert not [line for line in environment if line.startswith("MULTI")], "the engine cannot read a line break"
+    assert read_manifest(path) == manifest
+    assert manifest.route == ("layers" if routed.layers else "stream")
+
+
+def test_both_routes_give_the_same_tree(image: Image, tmp_path: Path) -> None:
+    write_squashfs(image, tmp_path / "a.sqsh", key="key")
+    write_squashfs(image.model_copy(update={"layers": ()}), tmp_path / "b.sqsh", key="key")
+    assert listing(tmp_path / "a.sqsh") == listing(tmp_path / "b.sqsh")
+
+
+def test_the_same_image_gives_the_same_bits(routed: Image, tmp_path: Path) -> None:
+    digests = {write_squashfs(routed, tmp_path / f"{n}.sqsh", key="key").sha256 for n in range(2)}
+    assert len(digests) == 1
+
+
+def test_the_start_script_is_a_program_of_sh(image: Image, tmp_path: Path) -> None:
+    write_squashfs(image, tmp_path / "x.sqsh", key="key")
+    script = tmp_path / "rc"
+    # On this machine, with the folders of the container replaced: what matters is how arguments pass.
+    script.write_text(cat(tmp_path / "x.sqsh", "etc/rc").replace("/work dir", str(tmp_path / "work dir")))
+    command = ["sh", str(script), "printf", "%s|", "a b", "$HOME", "'"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "a b|$HOME|'|"
+    assert "exec /bin/true 'it'\"'\"'s'" in script.read_text()
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(routed: Image, tmp_path: Path) -> None:
+    disk, mount = tmp_path / "disk", tmp_path / "mount"
+    mount.mkdir()
+    subprocess.run(["truncate", "-s", "2M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "1024", "-O", "^has_journal", disk], check=True)
+    subprocess.run(["mount", "-o", "loop", disk, mount], check=True)
+    try:
+        (mount / "ballast").write_bytes(os.urandom(os.statvfs(mount).f_bavail * 1024 - 4096))
+        (mount / "x.sqsh").write_text("old")
+        before = sorted(p.name for p in mount.iterdir())
+        with pytest.raises(WorkFailedError, match="disk is full"):
+            write_squashfs(routed, mount / "x.sqsh", key="key")
+        assert (mount / "x.sqsh").read_text() == "old"
+        assert sorted(p.name for p in mount.iterdir()) == before
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_a_converter_that_ends_well_with_half_a_file_is_found(
+    routed: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.run(["which", "mksquashfs"], check=True, capture_output=True, text=True).stdout.strip()
+    fake = tmp_path / "bin/mksquashfs"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/bash\n{real} "$@"; code=$?\n'
+        '[[ $1 = -* && $1 != - ]] && exit $code\ntruncate -s 200 "$2"\nexit 0\n'
+    )  # fmt: skip
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    (tmp_path / "x.sqsh").write_text("old")
+    with pytest.raises(WorkFailedError):
+        write_squashfs(routed, tmp_path / "x.sqsh", key="key")
+    assert (tmp_path / "x.sqsh").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bin", "x.sqsh"]
