@@ -101,6 +101,77 @@ def build_image(
 
 
 @command(
+    iterable=["mount", "set", "unset", "annotation", "base"],
+    help={
+        "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
+        "name": "name of the EDF in the EDF folder (default: axolotl)",
+        "output": "file to write instead of one in the EDF folder [setting: edf_dir]",
+        "site": SITE,
+        "profile": "network profile: hook, explicit, tutorial or debug (default: the site's)",
+        "workdir": "folder that commands start in (default: the image's own)",
+        "mount": "SOURCE:DESTINATION[:ro], or one path for both; may be given again",
+        "set": "env.NAME=VALUE, workdir=…, entrypoint=… or writable=…; may be given again",
+        "unset": "variable to remove from the container's environment; may be given again",
+        "annotation": "com.hooks.NAME.KEY=VALUE; may be given again",
+        "base": "EDF to build on (base_environment); may be given again",
+        "force": "replace values of the file that differ (a copy is kept as .bak)",
+        "dry_run": DRY_RUN,
+        "json": JSON,
+    },
+)
+def make_edf(
+    _: Context,
+    image: str = "",
+    name: str = "axolotl",
+    output: str = "",
+    site: str = "",
+    profile: str = "",
+    workdir: str = "",
+    mount: list[str] | None = None,
+    set: list[str] | None = None,  # noqa: A002 - the flag's name
+    unset: list[str] | None = None,
+    annotation: list[str] | None = None,
+    base: list[str] | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """[edf] Write the EDF that starts the image.
+
+    Example: invoke make-edf --site clariden --mount '${SCRATCH}/data'
+    """
+    from pathlib import Path
+
+    from axolotl_env import console
+    from axolotl_env.edf import plan_edf, write_edf
+    from axolotl_env.settings import load, load_site
+    from axolotl_env.squashfs import newest
+
+    loaded = load(site=site).settings
+    plan = plan_edf(
+        load_site(loaded.site),
+        image=image or newest(loaded),
+        path=Path(output).expanduser() if output else loaded.edf_dir / f"{name}.toml",
+        profile=profile,
+        workdir=workdir,
+        mounts=mount or (),
+        values=set or (),
+        annotations=annotation or (),
+        unset=unset or (),
+        bases=base or (),
+    )
+    for warning in plan.warnings:
+        console.warn(warning)
+    if not dry_run:
+        write_edf(plan, force=force)
+    if json:
+        return console.document(plan.summary())
+    if dry_run and plan.changed:
+        return console.text(plan.diff.rstrip("\n"))
+    return console.text(f"{plan.path}: {'written' if plan.changed else 'nothing to do, it says all this already'}")
+
+
+@command(
     iterable=["set"],
     help={
         "edf": "EDF that says what to run in: a name in the EDF folder, or a file (default: axolotl)",
@@ -209,4 +280,4 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(build_image, smoke_test, doctor, settings)
+ns = Collection(build_image, make_edf, smoke_test, doctor, settings)

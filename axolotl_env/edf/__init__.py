@@ -6,5 +6,6 @@ what is there (:class:`EdfPlan`), its meaning (:class:`Environment`), or what is
 
 from axolotl_env.edf.model import Environment, Mount
 from axolotl_env.edf.resolve import resolve
+from axolotl_env.edf.writing import EdfPlan, plan_edf, write_edf
 
-__all__ = ["Environment", "Mount", "resolve"]
+__all__ = ["EdfPlan", "Environment", "Mount", "plan_edf", "resolve", "write_edf"]

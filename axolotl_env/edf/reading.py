@@ -40,14 +40,15 @@ class Source:
     data: dict[str, Any]
 
     @cached_property
-    def _starts(self) -> dict[KeyPath, int]:
-        return _Scanner(self.text).starts
+    def layout(self) -> Layout:
+        """Where everything stands in the text."""
+        return Layout(self.text)
 
     def place(self, *key: str | int) -> Place:
         """Return where a key (or an array's element) is written; the nearest parent where it is not."""
-        while key and key not in self._starts:
+        while key and key not in self.layout.starts:
             key = key[:-1]
-        offset = self._starts.get(key, 0)
+        offset = self.layout.starts.get(key, 0)
         return Place(
             self.path, self.text.count("\n", 0, offset) + 1, offset - (self.text.rfind("\n", 0, offset) + 1) + 1
         )
@@ -93,29 +94,34 @@ def parse(path: Path, content: bytes) -> Source:
         raise UnreadableError(Problem("not-toml", Place(path, line, column), {"detail": detail})) from error
 
 
-class _Scanner:
-    """Walks a text that tomllib has accepted and notes where each key starts. It checks nothing."""
+class Layout:
+    """Where everything stands in a text that tomllib has accepted: offsets of keys, values, tables and comments."""
 
     def __init__(self, text: str) -> None:
-        # tomllib reads \r\n as \n; columns of the text as it lies on disk are what an editor shows.
         self.text = text
         self.starts: dict[KeyPath, int] = {}
+        """First mention of each key, table and array element."""
+        self.values: dict[KeyPath, tuple[int, int]] = {}
+        """Start and end of each value."""
+        self.tables: dict[KeyPath, int] = {(): 0}
+        """For each table with a header (and the root): the end of its last value, or of the header."""
+        self.headers: list[int] = []
+        self.comments: list[str] = []
         self._at = 0
         self._arrays: dict[KeyPath, int] = {}
         table: KeyPath = ()
         while self._skip() < len(text):
             if text[self._at] == "[":
-                double = text.startswith("[[", self._at)
-                start, self._at = self._at, self._at + 1 + double
-                table = self._table(self._key(), double=double)
-                self._note(table, start)
-                self._at = text.index("]", self._at) + 1 + double
+                table = self._header()
             else:
                 self._pair(table)
+                self.tables[table] = self._at
 
     def _skip(self) -> int:
         found = _SPACE.match(self.text, self._at)
         assert found
+        if "#" in found[0]:
+            self.comments += re.findall(r"#[^\r\n]*", found[0])
         self._at = found.end()
         return self._at
 
@@ -123,19 +129,26 @@ class _Scanner:
         for length in range(1, len(key) + 1):
             self.starts.setdefault(key[:length], offset)
 
-    def _table(self, key: KeyPath, *, double: bool) -> KeyPath:
+    def _header(self) -> KeyPath:
+        start, double = self._at, self.text.startswith("[[", self._at)
+        self._at += 1 + double
+        *parents, last = self._key()
         path: KeyPath = ()
-        for part in key[:-1]:
+        for part in parents:
             path = (*path, part)
             if path in self._arrays:
                 path = (*path, self._arrays[path])
-        path = (*path, key[-1])
+        path = (*path, last)
         if double:
             self._arrays[path] = self._arrays.get(path, -1) + 1
             path = (*path, self._arrays[path])
+        self._note(path, start)
+        self._at = self.text.index("]", self._at) + 1 + double
+        self.headers.append(start)
+        self.tables[path] = self._at
         return path
 
-    def _key(self) -> KeyPath:
+    def _key(self) -> tuple[str, ...]:
         parts: list[str] = []
         more = "."
         while more:
@@ -147,7 +160,6 @@ class _Scanner:
         return tuple(parts)
 
     def _pair(self, table: KeyPath) -> None:
-        self._skip()
         start = self._at
         key = (*table, *self._key())
         self._note(key, start)
@@ -155,20 +167,23 @@ class _Scanner:
         self._value(key)
 
     def _value(self, key: KeyPath) -> None:
-        self._skip()
-        opening = self.text[self._at]
-        if opening not in "[{":
-            found = _VALUE.match(self.text, self._at)
+        start = self._skip()
+        opening = self.text[start]
+        if opening in "[{":
+            self._at += 1
+            self._elements(key, opening)
+        else:
+            found = _VALUE.match(self.text, start)
             assert found
-            self._at = found.end()
-            return
-        self._at += 1
+            self._at = start + len(found[0].rstrip())
+        self.values[key] = start, self._at
+
+    def _elements(self, key: KeyPath, opening: str) -> None:
         closing, index = "]}"["[{".index(opening)], 0
         while self.text[self._skip()] != closing:
             if self.text[self._at] == ",":
                 self._at += 1
-                continue
-            if opening == "{":
+            elif opening == "{":
                 self._pair(key)
             else:
                 self._note((*key, index), self._at)

@@ -8,6 +8,6 @@ the old ones stay.
 from __future__ import annotations
 
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
-from axolotl_env.squashfs.manifest import Manifest, default_path, read_manifest
+from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
 
-__all__ = ["Manifest", "SquashfsPlan", "build_squashfs", "default_path", "plan_squashfs", "read_manifest"]
+__all__ = ["Manifest", "SquashfsPlan", "build_squashfs", "default_path", "newest", "plan_squashfs", "read_manifest"]

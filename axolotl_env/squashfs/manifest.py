@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from axolotl_env.errors import MissingError
 from axolotl_env.image import ImagePlan
 from axolotl_env.records import Record
 from axolotl_env.release import Release
@@ -66,3 +67,22 @@ def read_manifest(squashfs: Path) -> Manifest | None:
 def default_path(settings: Settings, image: ImagePlan) -> Path:
     """Return where ``build-image`` puts a squashfs that was given no name."""
     return settings.store / "images" / f"axolotl-{image.release.version}-{image.flavour.name}.sqsh"
+
+
+def newest(settings: Settings) -> Path:
+    """Return the newest squashfs that ``build-image`` put into the store for the setting's flavour.
+
+    Raises:
+        MissingError: there is none.
+    """
+    folder = settings.store / "images"
+    made = [
+        path for path in folder.glob("*.sqsh") if (found := read_manifest(path)) and found.flavour == settings.flavour
+    ]
+    if not made:
+        raise MissingError(
+            f"no squashfs of flavour {settings.flavour} has been made yet",
+            where=str(folder),
+            hint="invoke build-image makes one; --image names another",
+        )
+    return max(made, key=lambda path: path.stat().st_mtime)

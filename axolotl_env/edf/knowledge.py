@@ -1,0 +1,83 @@
+"""What the data files of ``edf/`` know: network profiles, secrets, kinds of images."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+
+from axolotl_env.edf.model import DATA
+from axolotl_env.records import Record
+from axolotl_env.words import one_of
+
+PROFILES = DATA / "profiles"
+
+
+class Advice(Record):
+    """The value that a profile gives a variable, and where it comes from."""
+
+    value: str
+    source: str
+    date: datetime.date
+    stale: tuple[str, ...] = ()
+    """Values of earlier advice."""
+    certain: bool = True
+
+    @property
+    def comment(self) -> str:
+        """Source and date, as they are written behind the value."""
+        return f"{self.source}, {self.date}"
+
+
+class Profile(Record):
+    """A named set of network variables (``edf/profiles/NAME.toml``)."""
+
+    name: str
+    description: str
+    write: bool = True
+    """False: the values are set by the hook, and listed for the check only."""
+    variables: Mapping[str, Advice] = {}
+
+
+@cache
+def network_profile(name: str) -> Profile:
+    """Return a network profile.
+
+    Raises:
+        BadInputError: there is none of that name.
+    """
+    one_of(name, (path.stem for path in PROFILES.glob("*.toml")), what="network profile", where="--profile")
+    table = tomllib.loads((PROFILES / f"{name}.toml").read_text())
+    facts = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    variables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    return Profile.model_validate({"name": name, **facts, "variables": variables})
+
+
+def secret_in(name: str, value: str) -> str:
+    """Return what kind of secret an environment variable holds; "" if none.
+
+    A value that only names another variable (``${HF_TOKEN}``) is one too: the engine writes it out.
+    """
+    names, values = _secrets()
+    for kind, pattern in values.items():
+        if pattern.search(value):
+            return kind
+    return "secret by its name" if value and names.fullmatch(name) else ""
+
+
+@cache
+def _secrets() -> tuple[re.Pattern[str], Mapping[str, re.Pattern[str]]]:
+    table = tomllib.loads((DATA / "secrets.toml").read_text())
+    return re.compile("|".join(table["names"])), {kind: re.compile(text) for kind, text in table["values"].items()}
+
+
+def cuda_major(packages: Mapping[str, str]) -> str:
+    """Return the CUDA major version that an image's packages are built for ("13"); "" if none."""
+    if found := re.search(r"\+cu(\d\d)", packages.get("torch", "")):
+        return found[1]
+    if version := packages.get("nvidia-cuda-runtime"):
+        return version.partition(".")[0]
+    names = (re.fullmatch(r"nvidia-cuda-runtime-cu(\d+)", name) for name in packages)
+    return next((found[1] for found in names if found), "")

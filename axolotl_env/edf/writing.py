@@ -1,0 +1,330 @@
+"""make-edf: what an EDF for an image on a site must say, put into the file that is there or a new one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from axolotl_env import files
+from axolotl_env.edf.editing import comments_kept, put
+from axolotl_env.edf.knowledge import cuda_major, network_profile, secret_in
+from axolotl_env.edf.reading import KeyPath, UnreadableError, parse
+from axolotl_env.edf.shape import KEYS, dotted
+from axolotl_env.errors import BadInputError, ConflictError, Fault
+from axolotl_env.settings import Site
+from axolotl_env.squashfs import Manifest, read_manifest
+from axolotl_env.words import nearest
+
+VARIANT = "com.hooks.aws_ofi_nccl.variant"
+VARIABLE = re.compile(r"\$\{[A-Za-z_]\w*(:-[^}:]*)?\}", re.ASCII)
+UNSAFE = re.compile(r'[$";`\\\x00-\x1f\x7f]')
+"""What one engine or the other takes apart: raster feeds some values to bash and refuses the rest (018)."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One key that the EDF must have."""
+
+    key: KeyPath
+    value: str | bool | tuple[str, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class EdfPlan:
+    """What make-edf will write.
+
+    Args:
+        path: the file; a link is followed, so that the file it leads to is replaced.
+        before: its text now; None if it is new.
+        text: its text afterwards, with every difference of ``conflicts`` settled our way.
+        conflicts: values that the file has and that differ from the ones asked for.
+        warnings: what the user should know, though the file can be written.
+    """
+
+    path: Path
+    before: str | None
+    text: str
+    conflicts: tuple[Fault, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be written."""
+        return self.text != self.before
+
+    @property
+    def diff(self) -> str:
+        """The change as a unified diff; "" if there is none."""
+        old, new = (self.before or "").splitlines(keepends=True), self.text.splitlines(keepends=True)
+        was = str(self.path) if self.before is not None else "/dev/null"
+        return "".join(difflib.unified_diff(old, new, was, str(self.path)))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plan as one JSON document."""
+        return {
+            "edf": str(self.path),
+            "changed": self.changed,
+            "diff": self.diff,
+            "conflicts": [f"{fault.where}: {fault.what}" for fault in self.conflicts],
+            "warnings": list(self.warnings),
+        }
+
+    @property
+    def backup(self) -> Path:
+        """Where the text of before is kept."""
+        return self.path.with_name(self.path.name + ".bak")
+
+
+def plan_edf(
+    site: Site,
+    *,
+    image: Path | str,
+    path: Path,
+    profile: str = "",
+    workdir: str = "",
+    mounts: Sequence[str] = (),
+    values: Sequence[str] = (),
+    annotations: Sequence[str] = (),
+    unset: Sequence[str] = (),
+    bases: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> EdfPlan:
+    """Decide what the EDF must say, and what that changes in the file that is there.
+
+    Args:
+        site: its mounts, hooks and network profile.
+        image: the squashfs (its manifest beside it tells architecture and CUDA), or a registry reference.
+        path: the EDF.
+        profile: a network profile instead of the site's.
+        workdir: the folder to start in; empty: the image's own.
+        mounts: more of them, ``SOURCE:DESTINATION[:FLAGS]`` or one path for both.
+        values: ``env.NAME=VALUE``, ``workdir=…``, ``entrypoint=…`` or ``writable=…``.
+        annotations: ``com.hooks.NAME.KEY=VALUE``.
+        unset: names of variables to remove from the container's environment.
+        bases: EDFs to build on.
+        environ: tells which variables are set where we are.
+
+    Raises:
+        BadInputError: a value cannot stand in an EDF, the file there is not TOML, …: all faults at once.
+    """
+    manifest = read_manifest(Path(image)) if _is_file_name(image) else None
+    items = [
+        *([Item(("base_environment",), tuple(bases))] if bases else []),
+        Item(("image",), str(Path(image).absolute()) if _is_file_name(image) else str(image)),
+        Item(("mounts",), tuple(explicit(mount) for mount in (*site.edf.mounts, *mounts))),
+        Item(("workdir",), workdir or (manifest.workdir if manifest else "/")),
+        Item(("writable",), True),
+        Item(("entrypoint",), False),
+        *_annotations(site, manifest),
+        *_network(profile or site.edf.network_profile),
+    ]
+    asked, faults = _asked(values, annotations, unset)
+    wanted = {item.key: item for item in [*items, *asked]}
+    faults += [fault for item in wanted.values() for fault in _refused(item)]
+    if faults:
+        raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
+    path = path.resolve()
+    before = _present(path)
+    text, conflicts = _merge(path, before, list(wanted.values()))
+    warnings = (*_image_warnings(image, manifest, site), *_value_warnings(wanted.values(), environ))
+    return EdfPlan(path, before, text, tuple(conflicts), warnings)
+
+
+def write_edf(plan: EdfPlan, *, force: bool = False) -> None:
+    """Write a planned EDF, whole or not at all; what a file of before said is kept beside it as ``.bak``.
+
+    Raises:
+        ConflictError: the file has other values and ``force`` is not set; it changed since; another run holds it.
+        BadInputError: the folder cannot be written.
+    """
+    if not plan.changed:
+        return
+    if plan.conflicts and not force:
+        raise ConflictError(
+            "exists and differs",
+            where=str(plan.path),
+            faults=plan.conflicts,
+            hint="--force replaces these values (a copy is kept as .bak); --dry-run shows the change",
+        )
+    with files.lock(plan.path, what="this EDF"):
+        if _present(plan.path) != plan.before:
+            raise ConflictError("was changed in the meantime", where=str(plan.path), hint="run it again")
+        if plan.before is not None:
+            files.write(plan.backup, plan.before)
+        files.write(plan.path, plan.text)
+
+
+def explicit(mount: str) -> str:
+    """Return a mount with both paths: one alone is refused by the next engine."""
+    return mount if ":" in VARIABLE.sub("", mount) else f"{mount}:{mount}"
+
+
+def _is_file_name(image: Path | str) -> bool:
+    return isinstance(image, Path) or image.startswith(("/", ".")) or image.endswith(".sqsh")
+
+
+def _annotations(site: Site, manifest: Manifest | None) -> Iterator[Item]:
+    major = cuda_major(manifest.packages) if manifest else ""
+    for name, value in site.edf.annotations.items():
+        # The plugin is built for one CUDA; the image's own packages tell which.
+        fitting = f"cuda{major}" if name == VARIANT and major and value.startswith("cuda1") else value
+        yield Item(("annotations", *name.split(".")), fitting)
+
+
+def _network(name: str) -> Iterator[Item]:
+    if name and (found := network_profile(name)).write:
+        for variable, advice in found.variables.items():
+            yield Item(("env", variable), advice.value, advice.comment)
+
+
+def _asked(values: Sequence[str], annotations: Sequence[str], unset: Sequence[str]) -> tuple[list[Item], list[Fault]]:
+    """Read ``--set``, ``--annotation`` and ``--unset``."""
+    items = [Item(("env", name), "") for name in unset]
+    faults = []
+    for flag, text in [*(("--set", v) for v in values), *(("--annotation", a) for a in annotations)]:
+        name, equals, value = text.partition("=")
+        key = tuple(name.split(".")) if flag == "--set" else ("annotations", *name.split("."))
+        if not equals or not all(key):
+            faults.append(Fault(f"{text!r} is not KEY=VALUE", flag))
+        elif key[0] == "env" and len(key) == 2:
+            if value:
+                items.append(Item(key, value))
+            else:
+                faults.append(Fault("an empty value removes the variable", name, f"--unset {key[1]} says so"))
+        elif (key[0] == "annotations" and len(key) > 1) or key == ("workdir",):
+            items.append(Item(key, value))
+        elif key in (("entrypoint",), ("writable",)):
+            if value not in ("true", "false"):
+                faults.append(Fault(f"must be true or false, not {value!r}", name))
+            items.append(Item(key, value == "true"))
+        else:
+            known = ("env.NAME", "annotations.NAME", "workdir", "entrypoint", "writable")
+            hint = f"--{'mount' if name == 'mounts' else name}" if name in KEYS else nearest(name, known)
+            faults.append(Fault("cannot be set with --set", name, hint))
+    return items, faults
+
+
+def _refused(item: Item) -> Iterator[Fault]:
+    """Yield why an item cannot stand in an EDF that both engines are to read alike."""
+    where = dotted(item.key)
+    for text in (item.value,) if isinstance(item.value, str) else item.value if isinstance(item.value, tuple) else ():
+        rest = VARIABLE.sub("", text)
+        if found := UNSAFE.search(rest):
+            hint = "export it in the job instead" if item.key[0] == "env" else "take it out"
+            yield Fault(f"{found[0]!r} in {text!r}: the engines read it differently", where, hint)
+        elif rest != text and item.key[0] in ("image", "annotations"):
+            yield Fault(f"a variable in {text!r}: the next engine does not fill it here", where, "write it out")
+        elif item.key[0] == "mounts" and (rest.count(":") not in (1, 2) or not all(_parts(text))):
+            yield Fault(f"{text!r} is not SOURCE:DESTINATION[:FLAGS]", where)
+        elif item.key[0] == "env" and (kind := secret_in(str(item.key[-1]), text)):
+            # Never the value itself: this line goes to a terminal or a log.
+            yield Fault(f"{kind}: an EDF is readable and is handed on to other programs", where, "invoke secrets")
+    if item.key[0] == "env" and not re.fullmatch(r"[A-Za-z_]\w*", str(item.key[1]), re.ASCII):
+        yield Fault("is not a variable's name", where)
+
+
+def _parts(mount: str) -> list[str]:
+    """Return the parts of a mount, its variables kept whole."""
+    return VARIABLE.sub(lambda m: m[0].replace(":", "\0"), mount).split(":")
+
+
+def _present(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name") from error
+    except OSError as error:
+        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise BadInputError("is not UTF-8 text", where=str(path), hint="move it away") from error
+
+
+def _merge(path: Path, before: str | None, items: Sequence[Item]) -> tuple[str, list[Fault]]:
+    """Return the new text, and what in the file of before differs from what is wanted."""
+    text = before if before is not None else "# Written by make-edf, which keeps what you add and change here.\n\n"
+    conflicts = []
+    try:
+        source = parse(path, text.encode())
+    except UnreadableError as error:
+        problem = error.problem
+        raise BadInputError(problem.text, where=str(problem.place), hint="mend it, or move it away") from error
+    for item in items:
+        present = _value(source.data, item.key)
+        wanted: Any = item.value
+        if isinstance(wanted, tuple) and isinstance(present, list):
+            wanted, differing = _united(present, wanted)
+        else:
+            differing = present is not None and present != wanted
+        if present == wanted or (isinstance(wanted, tuple) and list(wanted) == present):
+            continue
+        if differing:
+            conflicts.append(
+                Fault(f"{dotted(item.key)} is {present!r}, would become {wanted!r}", str(source.place(*item.key)))
+            )
+        if wanted == ():
+            continue
+        text = put(text, item.key, wanted, comment=item.comment)
+    assert before is None or comments_kept(before, text)
+    return text, conflicts
+
+
+def _united(present: list[Any], wanted: tuple[str, ...]) -> tuple[list[Any], bool]:
+    """Return the user's list with what is missing in it, and whether one of its elements had to go.
+
+    A mount of the same destination is the same mount: two of them would be an error of the engine.
+    """
+    result, differing = list(present), False
+    for new in wanted:
+        same = [old for old in result if isinstance(old, str) and explicit(old).split(":")[1:2] == new.split(":")[1:2]]
+        if new in map(explicit, same):
+            continue
+        if ":" in new and same:
+            differing = True
+            result[result.index(same[0])] = new
+        else:
+            result.append(new)
+    return result, differing
+
+
+def _value(data: Mapping[str, Any], key: KeyPath) -> Any:  # noqa: ANN401 - any TOML value
+    found: Any = data
+    for part in key:
+        if not isinstance(found, dict) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _image_warnings(image: Path | str, manifest: Manifest | None, site: Site) -> Iterator[str]:
+    if not _is_file_name(image):
+        yield f"{image}: a registry's image; what it holds cannot be checked here"
+        return
+    path = Path(image).absolute()
+    if not path.is_file():
+        yield f"{path} is not there (yet, or not on this machine)"
+    if manifest and site.architecture and manifest.architecture != site.architecture:
+        yield f"the image is for {manifest.architecture}, the site's nodes are {site.architecture}"
+    if manifest and site.edf.annotations and not cuda_major(manifest.packages):
+        yield "the image holds no CUDA: on this site it would train on CPUs"
+
+
+def _value_warnings(items: Any, environ: Mapping[str, str]) -> Iterator[str]:  # noqa: ANN401
+    for item in items:
+        for text in (
+            (item.value,) if isinstance(item.value, str) else item.value if isinstance(item.value, tuple) else ()
+        ):
+            if item.key[0] in ("image", "mounts", "workdir") and re.search(r"\s", text):
+                yield f"{dotted(item.key)} {text!r}: the next engine (Sarus Suite) breaks paths with spaces"
+            if item.key[0] == "mounts" and text.split(":")[0] in ("/users", "/users/"):
+                yield "/users as a whole brings host dotfiles and caches in; /users/${USER}/PROJECT does not"
+            for name in (m[0][2:-1] for m in VARIABLE.finditer(text)):
+                if ":-" not in name and name not in environ:
+                    yield f"{dotted(item.key)}: {name} is not set here; it must be where jobs are submitted"
