@@ -22,11 +22,12 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """A program that has ended: its arguments, exit code, and output (stdout; stderr as merged)."""
+    """A program that has ended: its arguments, exit code, and output (stderr is empty where it was merged)."""
 
     argv: tuple[str, ...]
     returncode: int
     stdout: str
+    stderr: str = ""
 
 
 class ProgramFailedError(WorkFailedError):
@@ -34,7 +35,7 @@ class ProgramFailedError(WorkFailedError):
 
     def __init__(self, result: Result, *, hint: str = "") -> None:
         self.result = result
-        tail = "\n".join(f"  │ {line}" for line in result.stdout.splitlines()[-TAIL_LINES:])
+        tail = "\n".join(f"  │ {line}" for line in (result.stderr or result.stdout).splitlines()[-TAIL_LINES:])
         how = (
             f"was ended by {signal.Signals(-result.returncode).name}"
             if result.returncode < 0
@@ -83,7 +84,7 @@ def run(
         env: the whole environment of the program; None inherits ours.
         stdin: text, or chunks of bytes that a thread of ours feeds; None gives an empty input.
         on_line: called with each line of output as it comes (carriage returns end a line too).
-        merge_stderr: stderr joins stdout; otherwise it is dropped from the result, not from ``on_line``.
+        merge_stderr: stderr joins stdout; otherwise it is kept apart.
         check: raise ProgramFailedError for an exit code other than 0.
         timeout: seconds after which the program is ended and WorkFailedError raised.
         hint: what to do if it fails.
@@ -115,12 +116,13 @@ def run(
         _end_group(child)
 
     timer = threading.Timer(timeout, expire) if timeout else None
+    errors: deque[str] = deque(maxlen=10 * TAIL_LINES)
     feed_error: list[BaseException] = []
     threads = []
     if feed:
         threads.append(threading.Thread(target=_feed, args=(child, stdin, feed_error), daemon=True))
     if not merge_stderr:
-        threads.append(threading.Thread(target=_drain, args=(child, on_line), daemon=True))
+        threads.append(threading.Thread(target=_drain, args=(child, on_line, errors), daemon=True))
     try:
         if timer:
             timer.start()
@@ -143,7 +145,7 @@ def run(
             if stream:
                 with contextlib.suppress(OSError):
                     stream.close()
-    result = Result(command, child.returncode, "\n".join(lines))
+    result = Result(command, child.returncode, "\n".join(lines), "\n".join(errors))
     if expired.is_set():
         raise WorkFailedError(
             f"{Path(command[0]).name} did not end within {timeout:g} s", where=shlex.join(command), hint=hint
@@ -180,11 +182,13 @@ def _feed(child: subprocess.Popen[bytes], stdin: str | Iterable[bytes], error: l
         _end_group(child)
 
 
-def _drain(child: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> None:
+def _drain(child: subprocess.Popen[bytes], on_line: Callable[[str], None] | None, errors: deque[str]) -> None:
     assert child.stderr is not None
     for raw in child.stderr:
+        line = raw.decode(errors="replace").rstrip("\n")
+        errors.append(line)
         if on_line:
-            on_line(raw.decode(errors="replace").rstrip("\n"))
+            on_line(line)
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
