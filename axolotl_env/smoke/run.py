@@ -66,7 +66,7 @@ class SmokePlan:
     def run_in(self, work: Path) -> LocalRun:
         """Return the container run with ``work`` as its folder for model, data and output."""
         command = (
-            "/opt/axolotl-env/smoke/train.sh", INSIDE, str(self.processes), *self.arguments,
+            "/bin/sh", "/opt/axolotl-env/smoke/train.sh", INSIDE, str(self.processes), *self.arguments,
         )  # fmt: skip
         mounts = (*self.mounts, Mount(source=str(work), target=INSIDE, flags=()))
         # No network: what a training fetches here in secret fails on a node without internet.

@@ -33,7 +33,8 @@ class Observed:
     probes: list[dict[str, Any]] = field(default_factory=list)
     closing: set[str] = field(default_factory=set)
     error: str = ""
-    """The last exception that a process printed."""
+    """The last exception that a process printed, or else the last line of all."""
+    _excepted: bool = False
 
     def read(self, line: str) -> None:
         """Take in one line of the log."""
@@ -46,7 +47,9 @@ class Observed:
         else:
             self.closing |= {text for text in CLOSING if text in line}
             if exception := _EXCEPTION.match(line):
-                self.error = exception.group(1)
+                self.error, self._excepted = exception.group(1), True
+            elif line.strip() and not self._excepted:
+                self.error = line.strip()
 
 
 def judge(seen: Observed, *, returncode: int, processes: int, weights: Sequence[str]) -> tuple[str, ...]:
