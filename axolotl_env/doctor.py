@@ -209,14 +209,7 @@ def _first_line(argv: list[str]) -> str:
 
 
 def _writable(folder: Path) -> Path:
-    """Return the folder, or raise MissingError if neither it nor a parent of it could take a file."""
-    nearest = folder
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise MissingError("is no folder", where=str(nearest), hint="move it, or name another folder in the settings")
-    if not os.access(nearest, os.W_OK):
-        raise MissingError("cannot be written", where=str(nearest), hint="name another folder in the settings")
+    files.check_output(folder / "a file")
     return folder
 
 

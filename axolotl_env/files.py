@@ -32,6 +32,9 @@ def lock(path: Path, *, what: str) -> Iterator[None]:
     try:
         held.acquire(timeout=0)
     except filelock.Timeout:
+        if not file.exists():
+            # A folder that takes no files at all, like /proc: the lock looks held and is not even there.
+            raise BadInputError("no file can be made there", where=str(path)) from None
         holder = file.read_text().strip() or "another process"
         raise ConflictError(
             f"{what} is being made by {holder}", where=str(path), hint="wait for it, or stop it and try again"
@@ -58,8 +61,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     Raises:
         BadInputError: ``path`` is a folder, or its folder cannot be written.
     """
-    if path.is_dir():
-        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name")
+    check_output(path)
     make_folder(path.parent)
     for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         old.unlink(missing_ok=True)
@@ -83,6 +85,25 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Write a small file as a whole: readers see the old content or the new, never a part."""
     with replacing(path, mode=mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_output(path: Path) -> None:
+    """Look whether a file could be put at ``path``, before slow work is done for it; writes nothing.
+
+    Raises:
+        BadInputError: ``path`` is a folder, a file is in the way of its folder, or that cannot be written.
+    """
+    if path.is_dir():
+        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise BadInputError(
+            "cannot be written: a file is where a folder should be", where=str(folder), hint="give another path"
+        )
+    if not os.access(folder, os.W_OK):
+        raise BadInputError("cannot be written", where=str(folder), hint="give another path")
 
 
 def make_folder(path: Path) -> None:

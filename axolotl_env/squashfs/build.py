@@ -49,7 +49,12 @@ class SquashfsPlan:
 
 
 def plan_squashfs(image: ImagePlan, path: Path, *, force: bool = False) -> SquashfsPlan:
-    """Decide whether the file must be made: not if the one that is there has the same content key and size."""
+    """Decide whether the file must be made: not if the one that is there has the same content key and size.
+
+    Raises:
+        BadInputError: no file can be put at ``path``.
+    """
+    files.check_output(path)
     contract = Path(__file__).with_name("contract.py").read_text()
     key = files.content_key([image.key, OPTIONS, contract])
     present = read_manifest(path)
