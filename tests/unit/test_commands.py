@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke import Task
+from invoke import Program, Task
 
 import tasks
 from tests.conftest import ROOT, Invoke
@@ -55,12 +55,19 @@ def test_every_flag_has_a_help_text_and_no_argument_is_positional(command: str) 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_the_docstring_and_every_flag(command: str, invoke: Invoke) -> None:
-    shown = invoke(command, "--help")
-    assert shown.returncode == 0, shown.stderr
-    assert f"Example: invoke {command}" in shown.stdout
+def test_help_shows_the_docstring_and_every_flag(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Program(namespace=tasks.ns).run(["invoke", command, "--help"], exit=False)
+    shown = capsys.readouterr().out
+    assert f"Example: invoke {command}" in shown
     for argument in task_of(command).get_arguments():
-        assert f"--{argument.name.replace('_', '-')}" in shown.stdout
+        assert f"--{argument.name.replace('_', '-')}" in shown
+
+
+def test_the_list_names_every_command_and_its_group(invoke: Invoke) -> None:
+    shown = invoke("--list")
+    assert shown.returncode == 0, shown.stderr
+    listed = dict(re.findall(r"^  ([a-z-]+) +\[(\w+)\]", shown.stdout, re.MULTILINE))
+    assert sorted(listed) == COMMANDS
 
 
 def test_an_example_uses_only_flags_that_exist() -> None:
