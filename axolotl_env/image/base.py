@@ -9,11 +9,20 @@ from urllib.parse import urlsplit
 
 from axolotl_env import console, files, process
 from axolotl_env.errors import WorkFailedError
-from axolotl_env.image.sources import debian_lines
+from axolotl_env.image.sources import bootstrap_lines, debian_lines
 from axolotl_env.records import Record
 from axolotl_env.release.flavour import FlavourBase
 
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+# FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
+DOCKERFILE = """\
+FROM scratch
+LABEL axolotl-env.flavour=base
+ADD base.tar /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CMD ["/bin/bash"]
+"""
 
 # A bootstrap takes names, resolver, mirror and apt options over from the building machine: out with them.
 _FORGET = (
@@ -30,7 +39,8 @@ class BasePlan(Record):
     argv: tuple[str, ...]
     epoch: int
     tar: Path
-    sources: tuple[str, ...]
+    suite: str
+    mirror: str
 
     @property
     def name(self) -> str:
@@ -43,8 +53,8 @@ class BasePlan(Record):
         return f"linux/{DEBIAN_ARCHITECTURES[self.architecture]}"
 
 
-def plan_base(base: FlavourBase, architecture: str, *, sources: tuple[str, ...], epoch: int, store: Path) -> BasePlan:
-    """Return the plan of a base; its key is over all that its content depends on, the mirrors included."""
+def plan_base(base: FlavourBase, architecture: str, *, mirror: str, epoch: int, store: Path) -> BasePlan:
+    """Return the plan of a base; its key is over all that its content depends on, a mirror that was chosen included."""
     lines = " ".join(shlex.quote(line) for line in debian_lines(base.suite))
     argv = (
         "mmdebstrap", "--variant=minbase", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
@@ -53,9 +63,10 @@ def plan_base(base: FlavourBase, architecture: str, *, sources: tuple[str, ...],
         f"--customize-hook={_FORGET.format(lines=lines)}",
         base.suite,
     )  # fmt: skip
-    key = files.content_key([argv, sources, epoch])
+    key = files.content_key([argv, mirror, epoch, DOCKERFILE])
     return BasePlan(
-        architecture=architecture, key=key, argv=argv, epoch=epoch, sources=sources,
+        architecture=architecture, key=key, argv=argv, epoch=epoch, suite=base.suite,
+        mirror=mirror,
         tar=store / "cache" / f"base-{base.suite}-{architecture}-{key[:12]}.tar",
     )  # fmt: skip
 
@@ -69,22 +80,21 @@ def bootstrap(plan: BasePlan) -> Path:
     """
     if plan.tar.is_file():
         return plan.tar
+    sources = bootstrap_lines(plan.mirror, plan.suite)
     program = process.find("mmdebstrap", package="mmdebstrap", needed_for="bootstrap the image's Debian")
     with (
         files.lock(plan.tar, what="the base"),
         files.replacing(plan.tar) as partial,
-        console.step(
-            f"bootstrap Debian for {plan.architecture} from {urlsplit(plan.sources[0].split()[1]).netloc}"
-        ) as step,
+        console.step(f"bootstrap Debian for {plan.architecture} from {urlsplit(sources[0].split()[1]).netloc}") as step,
     ):
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(plan.epoch)}
         try:
-            process.run([program, *plan.argv[1:], partial, *plan.sources], env=environment, on_line=step.show)
+            process.run([program, *plan.argv[1:], partial, *sources], env=environment, on_line=step.show)
         except process.ProgramFailedError as error:
             lines = [line for line in error.result.stdout.splitlines() if line.startswith(("E:", "W:", "Err"))]
             raise WorkFailedError(
                 "the base could not be bootstrapped: " + ("\n  │ ".join(["", *lines[-6:]]) or str(error)),
-                where=plan.sources[0],
+                where=sources[0],
                 hint="is the mirror reachable? another one: the setting debian_mirror",
             ) from error
     return plan.tar

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from axolotl_env import console, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
-from axolotl_env.image.base import BasePlan, bootstrap
+from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap
 from axolotl_env.image.engine import Engine
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan
@@ -14,14 +14,6 @@ from axolotl_env.release.flavour import PLATFORMS
 
 GB = 1_000_000_000
 ENGINE_ARCHITECTURES = {platform.partition("/")[2]: name for platform, name in PLATFORMS.items()}
-
-# FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
-_BASE = """\
-FROM scratch
-ADD base.tar /
-ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-CMD ["/bin/bash"]
-"""
 
 
 def build_image(plan: ImagePlan) -> Image:
@@ -61,7 +53,7 @@ def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
     tar = bootstrap(base)
     with console.step(f"load {base.name}") as step:
         engine.build(
-            dockerfile=_BASE, context={"base.tar": tar}, name=base.name, labels={}, buildargs={}, flavour="base",
+            dockerfile=DOCKERFILE, context={"base.tar": tar}, name=base.name, labels={}, buildargs={}, flavour="base",
             platform=base.platform, log=store / "logs/build-base.log", show=step.show,
         )  # fmt: skip
     _check_architecture(engine, base.name, base.architecture)

@@ -7,24 +7,30 @@ import os
 import re
 import tarfile
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
+from requests import RequestException, Response
+from urllib3.exceptions import HTTPError as UrllibError
 
 from axolotl_env import files
 from axolotl_env.errors import MissingError, WorkFailedError
 from axolotl_env.image.model import Image
 
 TAIL_LINES = 30
+QUIET_SECONDS = 1.0
+CLEAN_SECONDS = 20.0
 LABEL = "axolotl-env.flavour"
 _STEP = re.compile(r"^step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
-_ENGINES_OWN = re.compile(r"\s*(--->|Removing intermediate container|$)")
+_MADE = re.compile(r"\s*--+> (Running in )?(?P<id>[0-9a-f]{11,12})")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -39,6 +45,7 @@ class Engine:
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         try:
             self._api = docker.APIClient(**kwargs_from_env(), version="auto")
+            self._api.hooks["response"] = [self._remember]
             self._version = self._api.version()
         except (DockerException, OSError) as error:
             raise MissingError(
@@ -106,7 +113,8 @@ class Engine:
         Raises:
             WorkFailedError: a step failed; step, command, last lines and log are named.
         """
-        before = self._ours(flavour)
+        before = {image["Id"] for image in self._unnamed(flavour)}
+        made: set[str] = set()
         files.make_folder(log.parent)
         with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w") as record:
             _pack(archive, {"Dockerfile": dockerfile, **context})
@@ -115,12 +123,15 @@ class Engine:
                     fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=dict(buildargs),
                     platform=platform or None, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
-                _follow(stream, record, show, log)
+                _follow(stream, _Log(record, show, made))
             except APIError as error:
-                self._clean(flavour, before)
                 raise WorkFailedError(f"the engine refused the build: {error.explanation}", where=name) from error
+            except (RequestException, UrllibError) as error:
+                raise MissingError(f"the engine went away during the build: {error}", hint="is it running?") from error
             except BaseException:
-                self._clean(flavour, before)
+                # A client that is gone makes the engine give up the build.
+                self._newest.close()
+                self._clean(flavour, made, before)
                 raise
         self._drop_old_stages(flavour)
 
@@ -149,27 +160,38 @@ class Engine:
         """Yield the tar of a container's file system."""
         yield from self._api.export(container, chunk_size=files.CHUNK)
 
-    def _ours(self, flavour: str) -> set[str]:
-        """Return the containers and unnamed images of a flavour."""
-        label = f"{LABEL}={flavour}"
-        images = self._api.images(filters={"dangling": True, "label": label})
-        containers = self._api.containers(all=True, filters={"label": label})
-        return {item["Id"] for item in [*images, *containers]}
+    def _unnamed(self, flavour: str) -> list[dict[str, Any]]:
+        return list(self._api.images(filters={"dangling": True, "label": f"{LABEL}={flavour}"}))
 
-    def _clean(self, flavour: str, before: set[str]) -> None:
-        label = f"{LABEL}={flavour}"
-        for container in self._api.containers(all=True, filters={"label": label}):
-            if container["Id"] not in before:
+    def _remember(self, response: Response, *_: object, **__: object) -> None:
+        self._newest = response
+
+    def _clean(self, flavour: str, made: set[str], before: set[str]) -> None:
+        """Remove the containers and unnamed images of a build that failed, and nothing of another build.
+
+        The engine may need moments to give up, and may commit a layer meanwhile: look until nothing new comes.
+        """
+        quiet_since = started = time.monotonic()
+        while time.monotonic() - quiet_since < QUIET_SECONDS and time.monotonic() - started < CLEAN_SECONDS:
+            containers = [item["Id"] for item in self._api.containers(all=True) if item["Id"][:12] in made]
+            images = [
+                item["Id"]
+                for item in self._unnamed(flavour)
+                if item["Id"] not in before and made & {_short(item["Id"]), _short(item.get("ParentId") or "")}
+            ]
+            if containers or images:
+                quiet_since = time.monotonic()
+            for container in containers:
                 with contextlib.suppress(APIError):
-                    self._api.remove_container(container["Id"], force=True)
-        for image in self._api.images(filters={"dangling": True, "label": label}):
-            if image["Id"] not in before:
+                    self._api.remove_container(container, force=True)
+            for image in images:
                 with contextlib.suppress(APIError):
-                    self._api.remove_image(image["Id"], force=True)
+                    self._api.remove_image(image, force=True)
+            time.sleep(0.2)
 
     def _drop_old_stages(self, flavour: str) -> None:
         """Keep the newest unnamed stage of a flavour, which is the cache of the next build."""
-        stages = self._api.images(filters={"dangling": True, "label": f"{LABEL}={flavour}"})
+        stages = self._unnamed(flavour)
         for image in sorted(stages, key=lambda item: int(item["Created"]))[:-1]:
             with contextlib.suppress(APIError):
                 self._api.remove_image(image["Id"])
@@ -201,27 +223,42 @@ def _pack(archive: IO[bytes], context: Mapping[str, str | Path]) -> None:
     archive.seek(0)
 
 
-def _follow(stream: Iterator[dict[str, Any]], record: IO[str], show: Callable[[str], None], log: Path) -> None:
+@dataclass(frozen=True)
+class _Log:
+    """Where the output of a build goes: the whole to a file, each line to the user, ids of what is made to a set."""
+
+    file: TextIO
+    show: Callable[[str], None]
+    made: set[str]
+
+
+def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
+    started = time.monotonic()
     command = partial = ""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     for message in stream:
         if "error" in message:
-            raise _failure(command, [*tail, partial], str(message["error"]), log)
-        text = _COLOUR.sub("", str(message.get("stream") or ""))
-        record.write(text)
+            raise _failure(command, [*tail, partial], str(message["error"]), log.file.name)
         # Messages are pieces of output and end anywhere.
-        *lines, partial = (partial + text).split("\n")
+        *lines, partial = (partial + _COLOUR.sub("", str(message.get("stream") or ""))).split("\n")
         for line in lines:
+            log.file.write(f"{time.monotonic() - started:6.1f} {line}\n")
             if step := _STEP.match(line):
                 command = step["command"]
                 tail.clear()
-            elif not _ENGINES_OWN.match(line):
+            elif made := _MADE.match(line):
+                log.made.add(made["id"])
+            elif line and not line.startswith((" ---> Using cache", "Removing intermediate container")):
                 tail.append(line.rstrip())
-            show(line)
+            log.show(line)
 
 
-def _failure(command: str, tail: Sequence[str], error: str, log: Path) -> WorkFailedError:
+def _failure(command: str, tail: Sequence[str], error: str, log: str) -> WorkFailedError:
     # The engine's message repeats the whole command before it says how it ended.
     ending = error.strip().rpartition("' ")[2] or error.strip()
     lines = "".join(f"\n  │ {line}" for line in tail if line)
     return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=f"the whole output: {log}")
+
+
+def _short(identifier: str) -> str:
+    return identifier.removeprefix("sha256:")[:12]

@@ -83,6 +83,7 @@ class ImagePlan(Record):
             ("lock", f"{self.lock.path.relative_to(ROOT)} ({len(self.lock.packages)} packages)"),
             ("torch", self.lock.packages["torch"]),
             *(("wheel", str(wheel)) for wheel in self.lock.wheels),
+            ("Debian", self.sources.debian_mirror or "apt's mirror"),
             ("index", self.sources.index or "PyPI"),
             ("CA bundle", str(self.sources.ca_bundle or "the system's")),
             ("store", str(self.store)),
@@ -103,7 +104,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
         MissingError: no lock fits this architecture or the wheels at hand.
     """
     chosen, release = load_flavour(flavour), load_release()
-    sources = find_sources(settings, suite=chosen.base.suite)
+    sources = find_sources(settings)
     if wrong := source_faults(sources):
         raise BadInputError("the sources of packages cannot be used", faults=wrong, hint="see: invoke settings")
     machine = platform.machine()
@@ -111,7 +112,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release.version)
 
     def base(of: str) -> BasePlan:
-        return plan_base(chosen.base, of, sources=sources.debian, epoch=release.epoch, store=settings.store)
+        return plan_base(chosen.base, of, mirror=sources.debian_mirror, epoch=release.epoch, store=settings.store)
 
     texts = {
         "packages/lock.txt": lock.path.read_text(),
