@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tomlkit
@@ -31,7 +31,8 @@ def put(text: str, key: KeyPath, value: Any, *, comment: str = "") -> str:  # no
     layout = Layout(text)
     if key in layout.values:
         start, end = layout.values[key]
-        candidates: Iterator[str] = iter([text[:start] + render(value) + text[end:]])
+        by_element = [_edited_list(layout, key, value)] if isinstance(value, list | tuple) else []
+        candidates: Iterator[str] = iter([*by_element, text[:start] + render(value) + text[end:]])
     else:
         candidates = _insertions(layout, key, f"{render(value)}{f'  # {comment}' if comment else ''}")
     return _proven(text, candidates, key, value)
@@ -63,6 +64,24 @@ def comments_kept(before: str, after: str) -> bool:
     """Say whether all comments of one text are in the other, in their order."""
     rest = iter(Layout(after).comments)
     return all(any(comment.rstrip() == other.rstrip() for other in rest) for comment in Layout(before).comments)
+
+
+def _edited_list(layout: Layout, key: KeyPath, value: Sequence[str]) -> str:
+    """Return the text with a list's elements replaced in their places and new ones appended, comments kept."""
+    text = layout.text
+    spans = [layout.values[(*key, index)] for index in range(len(value)) if (*key, index) in layout.values]
+    end = layout.values[key][1] - 1
+    if extra := [render(item) for item in value[len(spans) :]]:
+        at = spans[-1][1] if spans else layout.values[key][0] + 1
+        before = text[text.rfind("\n", 0, spans[-1][0]) + 1 : spans[-1][0]] if spans else ""
+        # A list with a line for each element goes on like that.
+        joint = ("\r\n" if "\r\n" in text else "\n") + before if spans and not before.strip() else " "
+        added = f",{joint}".join(extra)
+        text = f"{text[:at]},{joint}{added}{text[at:]}" if spans else f"{text[:at]}{added}{text[end:]}"
+    for (start, stop), item in reversed(list(zip(spans, value, strict=False))):
+        if tomllib.loads(f"x = {text[start:stop]}")["x"] != item:
+            text = text[:start] + render(item) + text[stop:]
+    return text
 
 
 def _insertions(layout: Layout, key: KeyPath, rendered: str) -> Iterator[str]:
@@ -112,7 +131,10 @@ def _proven(text: str, candidates: Iterator[str], key: KeyPath, value: Any) -> s
     wanted = _changed(tomllib.loads(text), key, value)
     for candidate in candidates:
         try:
-            if tomllib.loads(candidate) == wanted and comments_kept(text, candidate):
+            found = tomllib.loads(candidate)
+            # A table whose last key went is still there with a header, and gone without one.
+            same = _pruned(found) == _pruned(wanted) if value is None else found == wanted
+            if same and comments_kept(text, candidate):
                 return candidate
         except tomllib.TOMLDecodeError:
             continue
@@ -131,3 +153,8 @@ def _changed(data: dict[str, Any], key: KeyPath, value: Any) -> dict[str, Any]: 
     else:
         table[key[-1]] = list(value) if isinstance(value, tuple) else value
     return changed
+
+
+def _pruned(table: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: _pruned(value) if isinstance(value, dict) else value for key, value in table.items()}
+    return {key: value for key, value in inner.items() if value != {}}

@@ -129,6 +129,8 @@ def plan_edf(
     faults += [fault for item in wanted.values() for fault in _refused(item)]
     if faults:
         raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
+    if path.suffix != ".toml":
+        raise BadInputError("the engines read only names that end in .toml", where=str(path))
     path = path.resolve()
     before = _present(path)
     text, conflicts = _merge(path, before, list(wanted.values()))
