@@ -232,6 +232,63 @@ def smoke_test(
     return None
 
 
+@command(
+    iterable=["set"],
+    help={
+        "config": "axolotl YAML to train",
+        "nodes": "nodes to train on (default: 1)",
+        "time": "time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
+        "account": "project that is charged (default: yours in Slurm) [setting: account]",
+        "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
+        "reservation": "Slurm reservation to run in (default: none)",
+        "dependency": "jobs to wait for, as sbatch writes it, e.g. afterok:123 (default: none)",
+        "name": "name of the job (default: the config's file name)",
+        "edf": "environment to train in: a name in ~/.edf, or a path (default: axolotl)",
+        "site": SITE,
+        "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
+        "debug": "let CUDA, NCCL and torch say more, and run slower",
+        "dry_run": "print the job script, and do nothing",
+        "json": JSON,
+    },
+)
+def submit(
+    _: Context,
+    config: str = "",
+    nodes: str = "1",
+    time: str = "",
+    account: str = "",
+    partition: str = "",
+    reservation: str = "",
+    dependency: str = "",
+    name: str = "",
+    edf: str = "axolotl",
+    site: str = "",
+    set: list[str] | None = None,  # noqa: A002 - the flag's name
+    debug: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """[jobs] Check a training and queue it on Slurm.
+
+    Example: invoke submit --config axolotl.yaml --nodes 4 --time 11:59:59
+    """
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    loaded = load(site=site, time=time, account=account, partition=partition).settings
+    request = slurm.JobRequest(config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug)
+    plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
+    if dry_run:
+        return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))
+    job = slurm.submit(plan)
+    if json:
+        return console.document(job.model_dump(mode="json"))
+    console.table(
+        ("job", "name", "nodes", "run folder"), [(str(job.id), job.name, str(job.nodes), str(job.run_folder))]
+    )
+    return console.note(f"follow it:  tail -F {job.output} {job.error}\nits state:  squeue --job {job.id}")
+
+
 @command(help={"site": SITE, "json": JSON})
 def doctor(_: Context, site: str = "", json: bool = False) -> None:
     """[project] Show what this machine has, and what it lacks.
@@ -280,4 +337,4 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(build_image, make_edf, smoke_test, doctor, settings)
+ns = Collection(build_image, make_edf, smoke_test, submit, doctor, settings)

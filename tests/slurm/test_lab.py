@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import USER, Lab
+from tests.slurm.conftest import USER, Lab
 
 pytestmark = pytest.mark.slurm
 

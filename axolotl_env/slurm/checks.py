@@ -1,0 +1,156 @@
+"""Everything that can be known to fail before a job waits for hours: all of it at once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from axolotl_env import process
+from axolotl_env.edf import Environment, resolve
+from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.settings import Settings, Site, load_site
+from axolotl_env.slurm import training_config
+from axolotl_env.slurm.cluster import limit_faults
+from axolotl_env.slurm.job import JobRequest, parse_time
+from axolotl_env.slurm.mounts import View
+from axolotl_env.squashfs import Manifest, read_manifest
+
+MAX_NODES = 100_000
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request in which nothing is known to be wrong."""
+
+    request: JobRequest
+    settings: Settings
+    site: Site
+    environment: Environment
+    view: View
+    config: Path
+    content: Mapping[str, Any]
+    """The config, with the assignments made."""
+    text: str
+    """The same as text; the user's own where nothing was assigned."""
+    nodes: int
+    image_sha256: str
+
+
+def check(
+    request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
+) -> Checked:
+    """Look at everything that a job needs, without writing anything.
+
+    Args:
+        request: what the user asks for.
+        settings: store, site, and the limits that the job asks for.
+        dry_run: do not ask Slurm where it is not installed: a script can be shown on any machine.
+        environ: the environment of the submission; fills the EDF's variables.
+
+    Raises:
+        BadInputError: something in the request, the config or the EDF cannot work: all faults at once.
+        MissingError: Slurm is not there or does not answer.
+    """
+    if not dry_run:
+        process.find("sbatch", package="slurm-client, or log in to the cluster", needed_for="submit a job")
+    site = load_site(settings.site)
+    nodes = _nodes(request.nodes)
+    faults = list(_flag_faults(request, settings, nodes))
+    if not faults and (not dry_run or shutil.which("sinfo")):
+        faults += limit_faults(
+            nodes=nodes or 1,
+            seconds=parse_time(settings.time) if settings.time else None,
+            partition=settings.partition,
+            account=settings.account,
+        )
+    config = Path(request.config).expanduser().absolute()
+    text: str | None = None
+    content: dict[str, Any] = {}
+    environment, manifest = None, None
+    try:
+        if not request.config:
+            raise BadInputError("no config is given", where="--config", hint="the axolotl YAML to train")
+        text, content = training_config.read(config, request.assignments)
+    except BadInputError as error:
+        faults.append(error.fault)
+    try:
+        environment = resolve(request.edf, environ=environ, engine=site.edf.engine)
+        manifest = read_manifest(Path(environment.image))
+        faults += _image_faults(environment, manifest, site)
+    except BadInputError as error:
+        faults += error.faults or (error.fault,)
+    if environment and text is not None:
+        view = View(environment.mounts)
+        faults += _path_faults(content, config, settings.store, view)
+        if not faults:
+            sha256 = manifest.sha256 if manifest else ""
+            return Checked(request, settings, site, environment, view, config, content, text, nodes or 1, sha256)
+    raise BadInputError("the job cannot run as it is", faults=tuple(faults))
+
+
+def _nodes(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= MAX_NODES else None
+
+
+def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> Iterator[Fault]:
+    if nodes is None:
+        yield Fault(f"{request.nodes!r} is not a number of nodes", "--nodes", "a whole number from 1")
+    try:
+        if settings.time and parse_time(settings.time) == 0:
+            yield Fault("no time at all is no time to train", "--time")
+    except ValueError as error:
+        yield Fault(str(error), "--time", "minutes, H:M:S or D-H:M:S")
+    texts = {
+        "--name": request.name,
+        "--account": settings.account,
+        "--partition": settings.partition,
+        "--reservation": request.reservation,
+        "--dependency": request.dependency,
+        "--config": request.config,
+        "--edf": request.edf,
+        "store": str(settings.store),
+    }
+    for where, value in texts.items():
+        if not value.isprintable():
+            yield Fault(f"{value!r} holds a line break or another control character; a job script cannot", where)
+
+
+def _image_faults(environment: Environment, manifest: Manifest | None, site: Site) -> Iterator[Fault]:
+    where = environment.origins.get("image", str(environment.path))
+    image = Path(environment.image)
+    if not environment.image:
+        yield Fault("the EDF names no image: the job would run on the bare node", where, "invoke make-edf writes one")
+    elif not image.is_absolute():
+        pass  # a registry's reference: only the cluster can pull it
+    elif not image.is_file():
+        yield Fault(
+            f"the image {image} " + ("is not a file" if image.exists() else "does not exist"),
+            where,
+            "invoke build-image makes it; files on scratch are deleted when nobody read them for a while",
+        )
+    elif manifest:
+        wanted = site.architecture or platform.machine()
+        if manifest.architecture != wanted:
+            yield Fault(f"the image is for {manifest.architecture}, the site's nodes are {wanted}", where)
+        if manifest.size != image.stat().st_size:
+            yield Fault(f"the image has {image.stat().st_size} bytes, its manifest says {manifest.size}", where)
+
+
+def _path_faults(content: Mapping[str, object], config: Path, store: Path, view: View) -> Iterator[Fault]:
+    inside = view.inside(config.parent)
+    if inside is None:
+        yield Fault(f"{config.parent} is in no mount of the EDF", "--config", "add a mount to the EDF")
+    if view.inside(store) is None:
+        yield Fault(f"{store} is in no mount of the EDF", "store", "add a mount to the EDF, or set another store")
+    for reference in training_config.references(content, config.parent):
+        # A relative path of a config that is not mounted is part of that fault.
+        if (inside or reference.text.startswith("/")) and (
+            fault := training_config.check_reference(reference, folder=inside or "/", view=view)
+        ):
+            yield Fault(fault.what, f"{config}: {fault.where}", fault.hint)

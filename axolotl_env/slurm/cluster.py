@@ -1,0 +1,89 @@
+"""What a partition allows, as Slurm tells it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from axolotl_env.errors import Fault
+from axolotl_env.slurm.client import attempt, slurm
+from axolotl_env.slurm.job import parse_time
+from axolotl_env.words import nearest
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition's limits; None where there is none."""
+
+    name: str
+    default: bool
+    up: bool
+    max_seconds: int | None
+    max_nodes: int | None
+    total_nodes: int
+
+
+def partitions() -> dict[str, Partition]:
+    """Ask Slurm for its partitions.
+
+    The format is the one that every version has: ``--json`` of 21.08 to 25.05 differs from version to version.
+
+    Raises:
+        MissingError: Slurm is not there or does not answer.
+    """
+    found: dict[str, Partition] = {}
+    for line in slurm("sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%s|%D").splitlines():
+        name, state, limit, size, total = line.split("|")
+        # Sizes come as 1-2, 1-infinite or 4.
+        largest = size.rpartition("-")[2]
+        partition = Partition(
+            name=name.rstrip("*"),
+            default=name.endswith("*"),
+            up=state == "up",
+            max_seconds=parse_time(limit),
+            max_nodes=None if largest == "infinite" else int(largest),
+            total_nodes=int(total),
+        )
+        before = found.get(partition.name)
+        # A line for each group of nodes that differ.
+        total_nodes = partition.total_nodes + (before.total_nodes if before else 0)
+        found[partition.name] = Partition(**{**vars(partition), "total_nodes": total_nodes})
+    return found
+
+
+def accounts(user: str) -> list[str] | None:
+    """Return the accounts that a user may charge, or None where this Slurm does not account."""
+    result = attempt("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=account")
+    return sorted(set(result.stdout.split())) if result.returncode == 0 and result.stdout else None
+
+
+def limit_faults(*, nodes: int, seconds: int | None, partition: str, account: str) -> Iterator[Fault]:
+    """Yield what of a request the cluster would refuse.
+
+    Raises:
+        MissingError: Slurm does not answer.
+    """
+    known = partitions()
+    chosen = known.get(partition) if partition else next((p for p in known.values() if p.default), None)
+    if partition and not chosen:
+        yield Fault(f"there is no partition {partition}", "--partition", nearest(partition, known))
+    if chosen:
+        at_most = min(chosen.total_nodes, chosen.max_nodes or chosen.total_nodes)
+        if not chosen.up:
+            yield Fault(f"partition {chosen.name} is not up", "--partition")
+        if nodes > at_most:
+            yield Fault(f"partition {chosen.name} gives at most {at_most} nodes, not {nodes}", "--nodes")
+        if seconds and chosen.max_seconds and seconds > chosen.max_seconds:
+            yield Fault(f"partition {chosen.name} allows at most {duration(chosen.max_seconds)}", "--time")
+    if account:
+        mine = accounts(getpass.getuser())
+        if mine is not None and account not in mine:
+            yield Fault(f"you may not charge account {account}", "--account", nearest(account, mine))
+
+
+def duration(seconds: int) -> str:
+    """Return a time as Slurm writes it."""
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
+    return f"{days}-{clock}" if days else clock

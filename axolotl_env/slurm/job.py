@@ -1,0 +1,108 @@
+"""What a job is made of: the request, the plan, the record; and Slurm's way to write a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from axolotl_env.records import Record
+
+OUTPUT, ERROR = "logs/%j.out", "logs/%j.err"
+"""Relative to the run folder, which is the job's folder: Slurm would read a % in an absolute path as a pattern."""
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What the user asks for beside the settings, as the flags give it; empty: left to Slurm."""
+
+    config: str
+    nodes: str = "1"
+    reservation: str = ""
+    dependency: str = ""
+    name: str = ""
+    edf: str = "axolotl"
+    assignments: tuple[str, ...] = ()
+    debug: bool = False
+
+
+class Job(Record):
+    """A job that Slurm has taken: ``job.json`` in its run folder."""
+
+    id: int
+    name: str
+    cluster: str = ""
+    """Where Slurm said it; sites with one cluster do not."""
+    run_folder: Path
+    config: Path
+    """The file that was asked for; the job reads the copy in the run folder."""
+    edf: Path
+    image: str
+    image_sha256: str = ""
+    nodes: int
+    processes_per_node: int
+    time: str = ""
+    account: str = ""
+    partition: str = ""
+    submitted: str
+    """Local time with its zone, ISO 8601."""
+    user: str
+    commit: str = ""
+    """Of the checkout that submitted it, with ``-dirty`` where it had changes."""
+    argv: tuple[str, ...]
+
+    @property
+    def output(self) -> Path:
+        """The log of stdout."""
+        return self.run_folder / OUTPUT.replace("%j", str(self.id))
+
+    @property
+    def error(self) -> Path:
+        """The log of stderr."""
+        return self.run_folder / ERROR.replace("%j", str(self.id))
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """Everything that a submission writes and runs."""
+
+    job: Job
+    """As it will be saved, but for the number (0), which Slurm gives."""
+    files: Mapping[str, str]
+    """Name in the run folder to content; ``job.sh`` among them."""
+    folders: tuple[Path, ...]
+    """That the training writes to, made before it is submitted."""
+
+    @property
+    def script(self) -> str:
+        """The job script."""
+        return self.files["job.sh"]
+
+    def document(self) -> dict[str, object]:
+        """Return the plan as JSON values."""
+        return {
+            "job": self.job.model_dump(mode="json"),
+            "files": dict(self.files),
+            "folders": [str(folder) for folder in self.folders],
+        }
+
+
+def parse_time(text: str) -> int | None:
+    """Return the seconds of a time limit as Slurm writes it, None for no limit.
+
+    Raises:
+        ValueError: it is not one of ``M``, ``M:S``, ``H:M:S``, ``D-H``, ``D-H:M``, ``D-H:M:S``, ``UNLIMITED``.
+    """
+    if text.upper() in ("UNLIMITED", "INFINITE"):
+        return None
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isascii() and part.isdigit() for part in (days or "0", *parts)) or len(parts) > 3:
+        raise ValueError(f"{text!r} is not a time")
+    numbers = [int(part) for part in parts]
+    if dash:
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    else:
+        # One or two numbers without days start at the minutes.
+        hours, minutes, seconds = numbers if len(numbers) == 3 else (0, *numbers, 0)[:3]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds

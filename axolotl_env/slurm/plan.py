@@ -1,0 +1,103 @@
+"""From a checked request to everything that its submission writes and runs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import secrets
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from axolotl_env import process
+from axolotl_env.settings import ROOT
+from axolotl_env.slurm import training_config
+from axolotl_env.slurm.checks import Checked
+from axolotl_env.slurm.job import Job, JobPlan
+from axolotl_env.slurm.script import ScriptInputs, render
+
+
+def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
+    """Return what a submission will write and run. Nothing is written.
+
+    Args:
+        checked: a request in which nothing is known to be wrong.
+        started: the time in the run folder's name.
+    """
+    request, settings, site, view = checked.request, checked.settings, checked.site, checked.view
+    started = started or datetime.now().astimezone()
+    name = request.name or checked.config.stem
+    # Never used again: the number tells two apart that are submitted in one second.
+    run_folder = settings.store / "runs" / f"{slug(name)}-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    inside, folder = view.inside(run_folder), view.inside(checked.config.parent)
+    assert inside
+    assert folder
+    text, files = checked.text, {"edf.toml": checked.environment.path.read_text()}
+    deepspeed = checked.content.get("deepspeed")
+    if isinstance(deepspeed, str):
+        # The job reads the copy: an edit while it waits in the queue changes nothing.
+        files["deepspeed.json"] = _outside(checked, folder, deepspeed).read_text()
+        text = training_config.dump({**checked.content, "deepspeed": f"{inside}/deepspeed.json"})
+    files["config.yaml"] = text
+    processes = site.slurm.processes_per_node
+    files["job.sh"] = render(
+        ScriptInputs(
+            name=name,
+            run_folder=run_folder,
+            nodes=checked.nodes,
+            edf=checked.environment.path,
+            config_inside=f"{inside}/config.yaml",
+            config_folder_inside=folder,
+            time=settings.time,
+            account=settings.account,
+            partition=settings.partition,
+            reservation=request.reservation,
+            dependency=request.dependency,
+            preprocess=training_config.needs_preprocessing(checked.content, checked.nodes * processes),
+            debug=request.debug,
+        ),
+        site.slurm,
+    )
+    job = Job(
+        id=0,
+        name=name,
+        run_folder=run_folder,
+        config=checked.config,
+        edf=checked.environment.path,
+        image=checked.environment.image,
+        image_sha256=checked.image_sha256,
+        nodes=checked.nodes,
+        processes_per_node=processes,
+        time=settings.time,
+        account=settings.account,
+        partition=settings.partition,
+        submitted=started.isoformat(timespec="seconds"),
+        user=getpass.getuser(),
+        commit=_commit(),
+        argv=("sbatch", "--parsable", str(run_folder / "job.sh")),
+    )
+    written = (ref for ref in training_config.references(checked.content, checked.config.parent) if ref.written)
+    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written))
+
+
+def slug(name: str) -> str:
+    """Return a name as a part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+
+
+def _outside(checked: Checked, folder: str, text: str) -> Path:
+    path = checked.view.outside(os.path.normpath(Path(folder, text)))
+    assert path, "checked before"
+    return path
+
+
+def _commit() -> str:
+    """Return the commit of this checkout, or nothing where it is none."""
+    if not (shutil.which("git") and (ROOT / ".git").exists()):
+        return ""
+    shown = process.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "describe", "--always", "--abbrev=40", "--dirty"],
+        check=False,
+    )
+    return shown.stdout if shown.returncode == 0 else ""

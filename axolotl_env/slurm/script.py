@@ -1,0 +1,112 @@
+"""A job's script: from values to text, each value quoted for where it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment as Jinja
+from jinja2 import PackageLoader, StrictUndefined, Template
+
+from axolotl_env.settings import SiteSlurm
+from axolotl_env.slurm.job import ERROR, OUTPUT
+
+PYTHON = "/opt/axolotl/bin/python"
+"""The image's interpreter, absolute: the engine's login shell may have reset PATH."""
+
+DEBUG = {
+    "CUDA_LAUNCH_BLOCKING": "1",
+    "NCCL_DEBUG": "INFO",
+    "TORCH_DISTRIBUTED_DEBUG": "DETAIL",
+    "AXOLOTL_LOG_LEVEL": "DEBUG",
+}
+
+
+@dataclass(frozen=True)
+class ScriptInputs:
+    """What a job script depends on. Paths in the container are named so; all others are the host's."""
+
+    name: str
+    run_folder: Path
+    nodes: int
+    edf: Path
+    config_inside: str
+    config_folder_inside: str
+    time: str = ""
+    account: str = ""
+    partition: str = ""
+    reservation: str = ""
+    dependency: str = ""
+    secrets_file: Path | None = None
+    preprocess: bool = True
+    debug: bool = False
+
+
+def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
+    """Return the job script; the same work for 1 node and for 2,000."""
+    options = {
+        "job-name": inputs.name,
+        "chdir": str(inputs.run_folder),
+        "output": OUTPUT,
+        "error": ERROR,
+        "open-mode": "append",
+        "nodes": str(inputs.nodes),
+        "ntasks-per-node": "1",
+        "cpus-per-task": str(site.cpus_per_task),
+        "gpus-per-node": str(site.gpus_per_node or ""),
+        "time": inputs.time,
+        "account": inputs.account,
+        "partition": inputs.partition,
+        "reservation": inputs.reservation,
+        "dependency": inputs.dependency,
+    }
+    variables = {"NODE_WORLD_SIZE": str(site.processes_per_node)}
+    if site.gpus_per_node:
+        # `axolotl train` sets it itself; `python -m axolotl.cli.train` does not.
+        variables["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+    else:
+        # Without it several processes on CPUs train each by itself, in silence.
+        variables["ACCELERATE_USE_CPU"] = "true"
+    if inputs.debug:
+        variables |= DEBUG
+    return _template().render(
+        directives=[f"--{key}={value}" for key, value in options.items() if value],
+        variables=variables,
+        secrets_file=str(inputs.secrets_file or ""),
+        config=inputs.config_inside,
+        config_folder=inputs.config_folder_inside,
+        node_cache=site.node_cache,
+        python=PYTHON,
+        edf=str(inputs.edf),
+        cpus_per_task=site.cpus_per_task,
+        processes_per_node=site.processes_per_node,
+        srun_options=site.srun_arguments,
+        preprocess=inputs.preprocess,
+    )
+
+
+@cache
+def _template() -> Template:
+    jinja = Jinja(  # noqa: S701 - a shell script, whose values are quoted by the filters below
+        loader=PackageLoader("axolotl_env.slurm", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    jinja.filters |= {"quote": shlex.quote, "directive": directive}
+    return jinja.get_template("job.sh.j2")
+
+
+def directive(option: str) -> str:
+    """Quote an option for an ``#SBATCH`` line.
+
+    Not the shell's rules: sbatch knows double quotes, in which a backslash takes the next character as it is
+    (``_get_argument`` in SchedMD/slurm ``src/sbatch/opt.c``). A line break cannot be written there.
+    """
+    if re.fullmatch(r"[\w@%+=:,./-]+", option, re.ASCII):
+        return option
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'

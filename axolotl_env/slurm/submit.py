@@ -1,0 +1,49 @@
+"""Handing a planned job to Slurm: it is queued and on record, or nothing is left of it."""
+
+from __future__ import annotations
+
+import shutil
+
+from axolotl_env import files
+from axolotl_env.errors import MissingError
+from axolotl_env.slurm.client import attempt, slurm
+from axolotl_env.slurm.job import Job, JobPlan
+
+
+def submit(plan: JobPlan) -> Job:
+    """Make the run folder and queue the job.
+
+    Raises:
+        WorkFailedError: Slurm refuses the job; its own words are in the message.
+        MissingError: Slurm is not there or does not answer.
+    """
+    # Slurm's own check, before anything is written.
+    slurm("sbatch", "--test-only", stdin=plan.script)
+    folder = plan.job.run_folder
+    try:
+        for name, content in plan.files.items():
+            files.write(folder / name, content)
+        # Slurm makes no folder for a log: such a job fails without a word.
+        for made in (folder / "logs", *plan.folders):
+            files.make_folder(made)
+        number, _, cluster = slurm(*plan.job.argv).strip().partition(";")
+        job = plan.job.model_copy(update={"id": int(number), "cluster": cluster})
+        job.save(folder / "job.json")
+    except BaseException:
+        _take_back(plan)
+        raise
+    return job
+
+
+def _take_back(plan: JobPlan) -> None:
+    """Cancel the job if Slurm took it before we were stopped, and remove its folder."""
+    folder = plan.job.run_folder
+    try:
+        listed = attempt("squeue", "--me", "--noheader", "--format=%i %Z").stdout
+    except MissingError:
+        listed = ""
+    for line in listed.splitlines():
+        number, _, workdir = line.partition(" ")
+        if workdir == str(folder):
+            attempt("scancel", number)
+    shutil.rmtree(folder, ignore_errors=True)
