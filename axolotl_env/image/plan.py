@@ -109,7 +109,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
         raise BadInputError("the sources of packages cannot be used", faults=wrong, hint="see: invoke settings")
     machine = platform.machine()
     architecture = chosen.architecture(machine)
-    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release.version)
+    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release)
 
     def base(of: str) -> BasePlan:
         return plan_base(chosen.base, of, mirror=sources.debian_mirror, epoch=release.epoch, store=settings.store)

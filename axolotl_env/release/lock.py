@@ -10,6 +10,7 @@ from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.records import Record
 from axolotl_env.release.flavour import Flavour, FlavourLock
+from axolotl_env.release.pin import Release
 
 _ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?P<rest>(?: \\\n\s+--hash=\S+)+)", re.MULTILINE)
 
@@ -48,26 +49,26 @@ def read_lock(path: Path, *, uv_platform: str = "") -> Lock:
     )
 
 
-def choose_lock(flavour: Flavour, architecture: str, wheel_folders: Sequence[Path], *, release: str) -> Lock:
+def choose_lock(flavour: Flavour, architecture: str, wheel_folders: Sequence[Path], *, release: Release) -> Lock:
     """Return the first lock of a flavour that fits the architecture and whose local wheels are all there.
 
     Args:
         flavour: whose locks; they are in order of preference.
         architecture: as ``uname -m`` says.
         wheel_folders: where wheels with a local version (``2.13.0+cpu``) may lie; the hash must be the lock's.
-        release: version of axolotl that the lock must hold.
+        release: the pin; a lock must hold its wheel.
 
     Raises:
         MissingError: no lock fits; the faults say why for each.
-        BadInputError: a lock is for another release than the pin.
+        BadInputError: a lock holds another axolotl than the pin.
     """
     why: list[Fault] = []
     for entry in (lock for lock in flavour.locks if lock.architecture == architecture):
         lock = read_lock(entry.path, uv_platform=entry.uv_platform)
-        if lock.packages.get("axolotl") != release:
+        held = lock.packages.get("axolotl", "none")
+        if held != release.version or release.wheel_sha256 not in lock.hashes["axolotl"]:
             raise BadInputError(
-                f"locks axolotl {lock.packages.get('axolotl', 'not at all')}, but {release} is pinned",
-                where=str(entry.path),
+                f"the lock holds axolotl {held}, not the pinned wheel of {release.version}", where=str(entry.path)
             )
         local = {name: version for name, version in lock.packages.items() if "+" in version}
         wheels = {name: _wheel(name, version, lock.hashes[name], wheel_folders) for name, version in local.items()}

@@ -1,0 +1,162 @@
+"""What is decided about an image before anything is done."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from axolotl_env.errors import BadInputError
+from axolotl_env.image import ImagePlan, plan_image
+from axolotl_env.image.sources import find_sources
+from axolotl_env.settings import ROOT, Settings
+
+PRINT_KEY = """
+from axolotl_env.image import plan_image
+from axolotl_env.settings import Settings
+print(plan_image(Settings(store="/nowhere"), flavour="cpu").key)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_sources_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(store=tmp_path / "a store's folder")
+
+
+def plan(settings: Settings, **changes: object) -> ImagePlan:
+    return plan_image(settings.model_copy(update=changes), flavour="cpu")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A checkout of one's own, to change files in."""
+    for folder in ("axolotl_env", "docker", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "copy"
+
+
+def key(checkout: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", PRINT_KEY], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "docker/release.toml", "docker/flavours/cpu.toml", "docker/Dockerfile", "docker/verify.py",
+        "docker/locks/build.txt", "docker/smoke/probe.py",
+    ],
+)  # fmt: skip
+def test_the_key_changes_with_every_file_that_makes_the_image(copy: Path, file: str) -> None:
+    before = key(copy)
+    path = copy / file
+    # A value, where the file is data: comments do not make another image.
+    path.write_text(
+        path.read_text().replace('commit = ""', f'commit = "{"a" * 40}"').replace('_CPU = "true"', '_CPU = "1"')
+        if path.suffix == ".toml"
+        else path.read_text() + "\n# changed\n"
+    )
+    assert key(copy) != before
+
+
+def test_the_key_does_not_change_with_the_folder_or_where_packages_come_from(
+    settings: Settings, copy: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca bundle.pem"
+    bundle.write_text("certificates\n")
+    first = plan(settings)
+    second = plan(settings, python_index="https://mirror.example.org/simple", ca_bundle=bundle)
+    assert first.key == second.key == key(copy).strip()
+    assert "https://mirror.example.org/simple" in second.texts["packages/uv.toml"]
+    assert second.copies["packages/ca.pem"] == bundle
+
+
+def test_a_mirror_that_was_chosen_makes_another_base(settings: Settings) -> None:
+    chosen = plan(settings, debian_mirror="http://snapshot.example.org/debian/")
+    assert chosen.base.key != plan(settings).base.key
+    assert chosen.key != plan(settings).key
+
+
+def test_what_stays_out_of_the_image_is_copied_into_the_packages_stage_only(settings: Settings) -> None:
+    stages = re.split(r"^FROM ", plan(settings).dockerfile, flags=re.MULTILINE)[1:]
+    copied = [re.findall(r"^(?:COPY|ADD) (.*) \S+$", stage, flags=re.MULTILINE) for stage in stages]
+    assert copied == [["packages/"], ["--from=packages /opt/axolotl", "environment/", "smoke/"]]
+
+
+def test_the_smoke_files_are_the_last_layer_so_that_a_change_of_them_reinstalls_nothing(settings: Settings) -> None:
+    steps = [line for line in plan(settings).dockerfile.splitlines() if re.match(r"[A-Z]+ ", line)]
+    assert steps[-1].startswith("COPY smoke/")
+
+
+def test_env_of_the_flavour_is_set_for_the_image_and_no_entrypoint_is(settings: Settings) -> None:
+    image = plan(settings).dockerfile.rpartition("\nFROM ")[2]
+    assert 'ENV ACCELERATE_USE_CPU="true"\n' in image
+    assert "ENTRYPOINT" not in image
+    assert re.search(r"^CMD ", image, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("key", ["python_index", "debian_mirror"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(settings: Settings, key: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        plan(settings, **{key: "https://alice:hunter2@mirror.example.org/x"})
+    (fault,) = caught.value.faults
+    assert (fault.where, "credentials" in fault.what) == (key, True)
+    assert "hunter2" not in repr((fault, str(caught.value)))
+
+
+def test_every_source_that_cannot_be_used_is_named_at_once(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as caught:
+        plan(
+            settings,
+            python_index="mirror",
+            ca_bundle=tmp_path / "no.pem",
+            wheels=tmp_path / "no",
+            debian_mirror="ftp://x",
+        )
+    assert [fault.where.split()[0] for fault in caught.value.faults] == [
+        "python_index", "debian_mirror", "ca_bundle", "wheels",
+    ]  # fmt: skip
+
+
+def test_pips_own_settings_are_the_default_and_its_environment_wins(tmp_path: Path) -> None:
+    weak, strong = tmp_path / "weak wheels", tmp_path / "strong"
+    weak.mkdir()
+    strong.mkdir()
+    config = tmp_path / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        f"[global]\nindex-url = https://a.example.org/simple\nfind-links =\n    {strong}\n    https://x.example.org/\n"
+    )
+    environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null"}
+    found = find_sources(Settings(), environ)
+    assert (found.wheel_folders, found.index) == ((strong,), "https://a.example.org/simple")
+    found = find_sources(Settings(), {**environ, "PIP_INDEX_URL": "https://b.example.org/simple"})
+    assert found.index == "https://b.example.org/simple"
+    assert find_sources(Settings(wheels=weak), environ).wheel_folders == (weak,)
+
+
+def test_the_ca_bundle_is_that_of_ssl_cert_file_where_it_exists(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    assert find_sources(Settings(), {"SSL_CERT_FILE": str(bundle)}).ca_bundle is None
+    bundle.touch()
+    assert find_sources(Settings(), {"SSL_CERT_FILE": str(bundle)}).ca_bundle == bundle
+
+
+def test_the_description_says_what_will_be_made_and_from_what(settings: Settings) -> None:
+    text = plan(settings).describe()
+    assert "axolotl       0.19.0 (tag v0.19.0" in text or plan(settings).release.version != "0.19.0"
+    assert plan(settings).name in text
+    assert str(settings.store) in text
