@@ -257,7 +257,7 @@ class _Resolver:
         return str(self.cwd / path) if self.engine.makes_paths_absolute and path.startswith("./") else path
 
     def _finish(self, path: Path, merged: Merged) -> Environment:
-        if self.engine.needs_image and "image" not in merged.texts:
+        if self.engine.needs_image and "image" not in merged.texts and not self.problems:
             self.problems.append(Problem("no-image", Place(path)))
         mounts: dict[Mount, Place] = {}
         for raw in merged.mounts:
@@ -290,6 +290,8 @@ class _Resolver:
 
     def _mount(self, raw: RawMount) -> Mount | None:
         """Check a mount whose variables are filled; None where it is wrong."""
+        if any(problem.place == raw.place for problem in self.problems):
+            return None  # a variable of it could not be filled: one fault, not two
         engine, special = self.engine, raw.source in self.engine.special_mounts
         for side, path in (("source", raw.source), ("destination", raw.target)):
             if not path.startswith(engine.relative_prefixes) and not (special and side == "source"):
@@ -307,8 +309,8 @@ class _Resolver:
             # The file is looked at where the EDF is read, and then bound as a plain file.
             source, flags = str(self.cwd / source), tuple(flag for flag in flags if flag != "sqsh")
             if not Path(source).is_file():
-                detail = "is not a regular file" if Path(source).exists() else "does not exist"
-                self.problems.append(Problem("sqsh-source", raw.place, {"path": source, "detail": detail}))
+                rule = "sqsh-not-a-file" if Path(source).exists() else "sqsh-missing"
+                self.problems.append(Problem(rule, raw.place, {"path": source}))
                 return None
         return Mount(source=self._escaped(source), target=self._escaped(self._absolute(raw.target)), flags=flags)
 
