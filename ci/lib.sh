@@ -96,8 +96,11 @@ setup_python() {
         "$python" -m venv "$VENV" >"$log" 2>&1 || die 3 "the Python environment $VENV cannot be made: $(tail -n1 "$log")"
     fi
     "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-input --retries 2 \
-        --require-hashes -r requirements.lock >"$log" 2>&1 </dev/null ||
-        die 3 "the Python packages cannot be installed: $(grep -E '^(ERROR|error)' "$log" | tail -n1 || tail -n1 "$log")"
+        --require-hashes -r requirements.lock >"$log" 2>&1 </dev/null || {
+        ! grep -q 'Retrying (' "$log" ||
+            die 3 "the Python package index does not answer: $(grep -m1 -oE "\[Errno[^']*|[Tt]imed out|[A-Za-z]+Error" "$log" | tail -n1)"
+        die 3 "the Python packages cannot be installed: $(grep '^ERROR' "$log" | tail -n1)"
+    }
     echo "$want" >"$stamp"
     OUR_VENV=
 }
@@ -112,9 +115,9 @@ podman_socket() {
     if is_root; then echo /run/podman/podman.sock; else echo "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/podman/podman.sock"; fi
 }
 
-# An engine is there, or can be started without installing one.
+# An engine is there, or one that we can start. A user needs none but Podman, which is one of PROGRAMS.
 has_engine() {
-    [[ -n ${DOCKER_HOST:-} || -S /var/run/docker.sock || -S $(podman_socket) ]] || has dockerd || { ! is_root && has podman; }
+    [[ -n ${DOCKER_HOST:-} || -S /var/run/docker.sock || -S $(podman_socket) ]] || has dockerd || ! is_root
 }
 
 # Find an engine that answers, or start one; sets DOCKER_HOST where docker-py needs it.
