@@ -167,18 +167,15 @@ class Engine:
         self._newest = response
 
     def _clean(self, flavour: str, made: set[str], before: set[str]) -> None:
-        """Remove the containers and unnamed images of a build that failed, and nothing of another build.
+        """Remove the containers and unnamed images of a build that failed.
 
         The engine may need moments to give up, and may commit a layer meanwhile: look until nothing new comes.
+        Not forced: what another build of this flavour works on stays.
         """
         quiet_since = started = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS and time.monotonic() - started < CLEAN_SECONDS:
             containers = [item["Id"] for item in self._api.containers(all=True) if item["Id"][:12] in made]
-            images = [
-                item["Id"]
-                for item in self._unnamed(flavour)
-                if item["Id"] not in before and made & {_short(item["Id"]), _short(item.get("ParentId") or "")}
-            ]
+            images = [item["Id"] for item in self._unnamed(flavour) if item["Id"] not in before]
             if containers or images:
                 quiet_since = time.monotonic()
             for container in containers:
@@ -186,7 +183,7 @@ class Engine:
                     self._api.remove_container(container, force=True)
             for image in images:
                 with contextlib.suppress(APIError):
-                    self._api.remove_image(image, force=True)
+                    self._api.remove_image(image)
             time.sleep(0.2)
 
     def _drop_old_stages(self, flavour: str) -> None:
@@ -258,7 +255,3 @@ def _failure(command: str, tail: Sequence[str], error: str, log: str) -> WorkFai
     ending = error.strip().rpartition("' ")[2] or error.strip()
     lines = "".join(f"\n  │ {line}" for line in tail if line)
     return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=f"the whole output: {log}")
-
-
-def _short(identifier: str) -> str:
-    return identifier.removeprefix("sha256:")[:12]

@@ -1,0 +1,236 @@
+"""Images in the real engine: what the real one holds, and what failures and interrupts leave: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from axolotl_env.errors import MissingError, WorkFailedError
+from axolotl_env.image import Image, ImagePlan, build_image, export_image, plan_image
+from axolotl_env.settings import ROOT, Settings, load
+
+pytestmark = pytest.mark.engine
+
+# Everything of the real one but the packages: an image in a second.
+TINY = """\
+ARG BUILD_BASE
+ARG BASE
+FROM ${BUILD_BASE} AS packages
+ARG FLAVOUR
+LABEL axolotl-env.flavour=${FLAVOUR}
+RUN mkdir /opt/axolotl
+FROM ${BASE}
+ARG FLAVOUR
+LABEL axolotl-env.flavour=${FLAVOUR}
+COPY --from=packages /opt/axolotl /opt/axolotl
+"""
+FLAVOUR = "tiny-of-tests"
+
+
+@pytest.fixture
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def image(squashfs: Path) -> Image:  # noqa: ARG001 - it is built with its squashfs, once a run
+    """The real ``cpu`` image."""
+    return build_image(plan_image(load().settings, flavour="cpu"))
+
+
+def tiny_plan(store: Path, more: str = "", *, key: str = "e" * 64) -> ImagePlan:
+    """A plan of the real base with a tiny image on it, in a store of its own."""
+    plan = plan_image(Settings(store=store), flavour="cpu")
+    flavour = plan.flavour.model_copy(update={"name": FLAVOUR})
+    return plan.model_copy(
+        update={"flavour": flavour, "key": key, "dockerfile": TINY + more, "texts": {}, "copies": {}}
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, image: Image, engine: docker.DockerClient) -> Iterator[Path]:  # noqa: ARG001 - its base is needed
+    yield tmp_path / "a store's folder"
+    for tag in ("e" * 12, "f" * 12):
+        if found := engine.images.list(f"axolotl-env/{FLAVOUR}:{tag}"):
+            engine.images.remove(str(found[0].id), force=True)
+    for left in engine.images.list(filters={"dangling": True, "label": f"axolotl-env.flavour={FLAVOUR}"}):
+        engine.images.remove(str(left.id), force=True)
+
+
+def left_behind(engine: docker.DockerClient) -> set[str]:
+    """Containers and unnamed images of the tiny flavour."""
+    label = f"axolotl-env.flavour={FLAVOUR}"
+    images = engine.images.list(filters={"dangling": True, "label": label})
+    containers = engine.containers.list(all=True, filters={"label": label})
+    return {str(item.id) for item in [*images, *containers]}
+
+
+def in_image(engine: docker.DockerClient, image: Image, *argv: str) -> str:
+    output = engine.containers.run(image.id, list(argv), remove=True, network_mode="none")
+    return bytes(output).decode()
+
+
+def test_the_image_holds_exactly_the_packages_of_its_lock(image: Image, engine: docker.DockerClient) -> None:
+    listed = json.loads(in_image(engine, image, "cat", "/etc/axolotl-env/packages.json"))
+    code = (
+        "import json; from importlib.metadata import distributions as d;"
+        "print(json.dumps({x.name.lower().replace('_', '-').replace('.', '-'): x.version for x in d()}))"
+    )
+    installed = json.loads(in_image(engine, image, "/opt/axolotl/bin/python", "-c", code))
+    assert image.packages == {entry["name"]: entry["version"] for entry in listed} == installed
+    assert installed["axolotl"] == image.release.version
+
+
+def test_a_login_shell_keeps_the_path_of_the_image(image: Image, engine: docker.DockerClient) -> None:
+    assert in_image(engine, image, "bash", "-lc", "command -v python") == "/opt/axolotl/bin/python\n"
+    assert in_image(engine, image, "env", "-i", "bash", "-lc", "echo $PATH").strip() == image.env["PATH"]
+
+
+def test_byte_code_is_compiled_and_holds_no_dates(image: Image, engine: docker.DockerClient) -> None:
+    # Bytes 4 to 8 of a .pyc are its flags: 1 is "by hash, not checked" (PEP 552).
+    code = (
+        "import glob; found = glob.glob('/opt/axolotl/lib/python3*/site-packages/**/*.pyc', recursive=True);"
+        "print(len(found), {open(f, 'rb').read(8)[4:].hex() for f in found})"
+    )
+    count, flags = in_image(engine, image, "/opt/axolotl/bin/python", "-c", code).split(" ", 1)
+    assert int(count) > 10_000
+    assert flags.strip() == "{'01000000'}"
+
+
+def test_the_record_is_what_the_engine_says(image: Image, engine: docker.DockerClient) -> None:
+    found = engine.images.get(image.name)
+    assert (found.id, found.labels) == (image.id, image.labels)
+    assert image.labels["axolotl-env.key"] == image.key
+    assert image.workdir == "/workspace"
+    assert image.entrypoint == ()
+    assert image.cmd
+    assert image.engine.split()[0] in ("Docker", "Podman")
+
+
+def test_an_image_that_is_there_is_found_in_less_than_a_second(image: Image) -> None:
+    plan = plan_image(load().settings, flavour="cpu")
+    started = time.monotonic()
+    assert build_image(plan) == image
+    assert time.monotonic() - started < 1
+
+
+def test_the_exported_file_system_is_a_tar_and_its_container_is_gone(store: Path, engine: docker.DockerClient) -> None:
+    image = build_image(tiny_plan(store))
+    containers = {c.id for c in engine.containers.list(all=True)}
+    head = next(chunk for chunk in export_image(image) if chunk)
+    assert head[257:262] == b"ustar"
+    assert {c.id for c in engine.containers.list(all=True)} <= containers
+
+
+def test_a_failing_step_is_shown_with_its_command_and_last_lines_and_leaves_nothing(
+    store: Path, engine: docker.DockerClient
+) -> None:
+    plan = tiny_plan(store, "RUN echo first\nRUN echo to stderr >&2 && echo last words && exit 7\n")
+    with pytest.raises(WorkFailedError) as caught:
+        build_image(plan)
+    text = str(caught.value)
+    assert "RUN echo to stderr >&2 && echo last words && exit 7" in text
+    assert "│ last words" in text
+    assert "│ to stderr" in text
+    assert "first" not in text
+    assert "7" in text.splitlines()[-1]
+    assert left_behind(engine) == set()
+    assert not engine.images.list(plan.name)
+    log = store / f"logs/build-{FLAVOUR}.log"
+    assert str(log) in caught.value.fault.hint
+    assert "last words" in log.read_text()
+    assert not list(store.glob("**/.*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing(
+    store: Path, engine: docker.DockerClient, tmp_path: Path, number: signal.Signals
+) -> None:
+    plan = tiny_plan(store, "RUN echo sleeping && sleep 300\n")
+    saved = tmp_path / "plan.json"
+    plan.save(saved)
+    script = (
+        "import sys, signal; from pathlib import Path; from axolotl_env.image import ImagePlan, build_image\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "build_image(ImagePlan.load(Path(sys.argv[1])))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, saved], cwd=ROOT, stderr=subprocess.DEVNULL)
+    log = store / f"logs/build-{FLAVOUR}.log"
+    deadline = time.monotonic() + 60
+    while not engine.containers.list(filters={"label": f"axolotl-env.flavour={FLAVOUR}"}):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    child.send_signal(number)
+    assert child.wait(timeout=60) != 0
+    assert left_behind(engine) == set()
+    assert not engine.images.list(plan.name)
+    assert not list(store.glob("**/.*"))
+
+
+def test_a_new_build_replaces_the_stage_that_the_last_one_left_as_its_cache(
+    store: Path, engine: docker.DockerClient
+) -> None:
+    build_image(tiny_plan(store))
+    changed = tiny_plan(store, key="f" * 64)
+    changed = changed.model_copy(update={"dockerfile": TINY.replace("mkdir", "mkdir -p")})
+    build_image(changed)
+    assert len(left_behind(engine)) == 1
+
+
+def test_a_dead_engine_is_one_clear_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", "build-image", "--flavour", "cpu", "--output", str(tmp_path / "x.sqsh")],
+        cwd=ROOT, env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/dead.sock"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert f"no container engine answers at unix://{tmp_path}/dead.sock" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mirror_that_does_not_answer_is_named_and_leaves_no_part_of_a_base(
+    store: Path, engine: docker.DockerClient
+) -> None:
+    before = {tag for found in engine.images.list("axolotl-env/base") for tag in found.tags}
+    plan = plan_image(Settings(store=store, debian_mirror="http://127.0.0.1:9/debian"), flavour="cpu")
+    with pytest.raises(WorkFailedError, match="could not be bootstrapped") as caught:
+        build_image(plan)
+    assert "127.0.0.1:9" in caught.value.fault.where
+    assert not [path for path in store.rglob("*") if path.is_file() and path.suffix != ".log"]
+    assert {tag for found in engine.images.list("axolotl-env/base") for tag in found.tags} == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with 200 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    file, folder = tmp_path / "disk", tmp_path / "small disk"
+    folder.mkdir()
+    with file.open("wb") as opened:
+        opened.truncate(200_000_000)
+    subprocess.run(["mkfs.ext4", "-q", file], check=True)
+    subprocess.run(["mount", "-o", "loop", file, folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_too_little_disk_is_said_before_anything_is_done(small_disk: Path, engine: docker.DockerClient) -> None:
+    plan = tiny_plan(small_disk, key="d" * 64)
+    with pytest.raises(MissingError, match="not enough disk") as caught:
+        build_image(plan)
+    assert [fault.where for fault in caught.value.faults] == [str(small_disk)]
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    assert not engine.images.list(plan.name)
