@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from axolotl_env import console
 from axolotl_env.errors import BadInputError
 from axolotl_env.records import Record
 
 
+Severity = Literal["error", "warning", "note"]
+
+
 class Finding(Record):
     """One thing that a rule has to say about an input.
 
     ``error``: it will fail, or do something else than is written. ``warning``: it works, and not well.
+    ``note``: nothing is wrong, but worth knowing.
     ``line`` and ``column`` count from 1; 0 where the fault has no place (a key that is missing).
     """
 
     rule: str
-    severity: Literal["error", "warning"]
+    severity: Severity
     what: str
     file: str = ""
     line: int = 0
@@ -40,7 +44,7 @@ def show(findings: Sequence[Finding], *, json: bool, checked: str, extra: dict[s
     Raises:
         BadInputError: there is an error among them, so that the command ends with exit code 2.
     """
-    ranked = sorted(findings, key=lambda found: found.severity)
+    ranked = sorted(findings, key=lambda found: get_args(Severity).index(found.severity))
     if json:
         console.document({"findings": [found.model_dump() for found in ranked], **(extra or {})})
     for found in () if json else ranked:
@@ -48,9 +52,11 @@ def show(findings: Sequence[Finding], *, json: bool, checked: str, extra: dict[s
         advice = found.remedy + (f" ({found.source})" if found.source else "")
         if advice:
             console.text(f"    → {advice.strip()}")
-    errors = sum(found.severity == "error" for found in findings)
-    warnings = len(findings) - errors
-    count = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    counts = {kind: sum(found.severity == kind for found in findings) for kind in get_args(Severity)}
+    errors = counts["error"]
+    count = ", ".join(
+        f"{number} {kind}{'s' * (number != 1)}" for kind, number in counts.items() if number or kind != "note"
+    )
     if errors:
         raise BadInputError(f"{checked}: {count}")
     if not json:
