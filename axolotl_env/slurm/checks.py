@@ -119,6 +119,8 @@ def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> 
     for where, value in texts.items():
         if not value.isprintable():
             yield Fault(f"{value!r} holds a line break or another control character; a job script cannot", where)
+    if "\\" in str(settings.store):
+        yield Fault("a backslash in the path of a log stops Slurm from filling in the job's number", "store")
 
 
 def _image_faults(environment: Environment, manifest: Manifest | None, site: Site) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from axolotl_env.records import Record
 
 OUTPUT, ERROR = "logs/%j.out", "logs/%j.err"
-"""Relative to the run folder, which is the job's folder: Slurm would read a % in an absolute path as a pattern."""
+"""Relative to the run folder; Slurm fills in %j, the job's number."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def parse_time(text: str) -> int | None:
         return None
     days, dash, clock = text.rpartition("-")
     parts = clock.split(":")
-    if not all(part.isascii() and part.isdigit() for part in (days or "0", *parts)) or len(parts) > 3:
+    digits = (days, *parts) if dash else parts
+    if not all(part.isascii() and part.isdigit() for part in digits) or len(parts) > 3:
         raise ValueError(f"{text!r} is not a time")
     numbers = [int(part) for part in parts]
     if dash:

@@ -47,11 +47,13 @@ class ScriptInputs:
 
 def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     """Return the job script; the same work for 1 node and for 2,000."""
+    # Slurm fills its patterns in the whole path of a log, the folder's name included.
+    logs = str(inputs.run_folder).replace("%", "%%")
     options = {
         "job-name": inputs.name,
         "chdir": str(inputs.run_folder),
-        "output": OUTPUT,
-        "error": ERROR,
+        "output": f"{logs}/{OUTPUT}",
+        "error": f"{logs}/{ERROR}",
         "open-mode": "append",
         "nodes": str(inputs.nodes),
         "ntasks-per-node": "1",

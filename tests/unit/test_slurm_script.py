@@ -1,0 +1,145 @@
+"""The job script: readable by bash, shellcheck and Slurm whatever the values hold, the same work for any size."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from axolotl_env.settings import SiteSlurm
+from axolotl_env.slurm.job import parse_time
+from axolotl_env.slurm.script import ScriptInputs, render
+
+ALPS = SiteSlurm(
+    gpus_per_node=4, processes_per_node=4, cpus_per_task=288, srun_arguments=("--network=disable_rdzv_get",)
+)
+CPU = SiteSlurm()
+
+ODD = 'it\'s "odd" $HOME `id` \\ \\n %j; #é'
+
+
+def inputs(**changes: object) -> ScriptInputs:
+    values: dict[str, object] = {
+        "name": "tiny",
+        "run_folder": Path("/store/runs/tiny-1"),
+        "nodes": 2,
+        "edf": Path("/home/alice/.edf/axolotl.toml"),
+        "config_inside": "/store/runs/tiny-1/config.yaml",
+        "config_folder_inside": "/home/alice/configs",
+    }
+    return ScriptInputs(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def directives(script: str) -> list[str]:
+    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+
+
+@pytest.mark.parametrize("site", [ALPS, CPU], ids=["gpus", "cpus"])
+@pytest.mark.parametrize("odd", ["plain", ODD], ids=["plain", "odd"])
+@pytest.mark.parametrize("more", [True, False])
+def test_bash_and_shellcheck_find_nothing_wrong(site: SiteSlurm, odd: str, more: bool, tmp_path: Path) -> None:
+    script = render(
+        inputs(
+            name=odd,
+            config_inside=f"/{odd}/config.yaml",
+            config_folder_inside=f"/{odd}",
+            edf=Path("/", odd),
+            preprocess=more,
+            debug=more,
+            secrets_file=Path("/", odd) if more else None,
+        ),
+        site,
+    )
+    file = tmp_path / "job.sh"
+    file.write_text(script)
+    subprocess.run(["bash", "-n", file], check=True)
+    assert shutil.which("shellcheck"), "apt-get install shellcheck"
+    checked = subprocess.run(["shellcheck", file], capture_output=True, text=True, check=False)
+    assert checked.stdout == ""
+
+
+def test_on_alps_it_asks_for_gpus_and_hands_srun_the_sites_options() -> None:
+    script = render(inputs(time="1:00:00", account="a000"), ALPS)
+    assert {"--gpus-per-node=4", "--cpus-per-task=288", "--nodes=2", "--ntasks-per-node=1"} <= set(directives(script))
+    assert {"--time=1:00:00", "--account=a000"} <= set(directives(script))
+    assert "--network=disable_rdzv_get" in script
+    assert "--nproc-per-node=4" in script
+    assert "ACCELERATE_USE_CPU" not in script
+
+
+def test_without_gpus_no_directive_asks_for_them_and_what_is_not_given_is_left_to_slurm() -> None:
+    script = render(inputs(), CPU)
+    assert not [
+        d for d in directives(script) if d.startswith(("--gpus", "--gres", "--time", "--account", "--partition"))
+    ]
+    assert "ACCELERATE_USE_CPU=true" in script
+
+
+def test_the_container_is_the_steps_never_the_jobs() -> None:
+    script = render(inputs(), ALPS)
+    assert not [d for d in directives(script) if "environment" in d]
+    assert "--environment=/home/alice/.edf/axolotl.toml" in script
+
+
+def test_kernels_are_serialised_only_for_debugging() -> None:
+    assert "CUDA_LAUNCH_BLOCKING" not in render(inputs(), ALPS)
+    assert "CUDA_LAUNCH_BLOCKING=1" in render(inputs(debug=True), ALPS)
+
+
+def test_a_percent_sign_in_the_folder_of_the_logs_is_no_pattern() -> None:
+    script = render(inputs(run_folder=Path("/store/100%j")), CPU)
+    assert "--output=/store/100%%j/logs/%j.out" in directives(script)
+    assert "--chdir=/store/100%j" in directives(script)
+
+
+def test_one_node_and_two_thousand_differ_in_the_number_alone() -> None:
+    started = time.perf_counter()
+    small, large = (render(inputs(nodes=n), ALPS) for n in (1, 2000))
+    assert time.perf_counter() - started < 1
+    assert small.replace("--nodes=1\n", "--nodes=2000\n", 1) == large
+
+
+VALUES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(str.isprintable)
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=VALUES)
+def test_any_printable_path_arrives_unchanged_at_the_program(value: str) -> None:
+    script = render(inputs(config_inside=f"/{value}", config_folder_inside="/", preprocess=False), CPU)
+    # The real bash reads the script up to the values, and says what it read.
+    head = script[: script.index("# Runs in the container")]
+    done = subprocess.run(
+        ["bash", "-c", f'scontrol() {{ echo nid001; }}\n{head}\ntrap - EXIT; printf "\\n%s" "$config"'],
+        env={"SLURM_JOB_NODELIST": "x", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode().split("\n")[-1] == f"/{value}"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("90:30", 5430),
+        ("11:59:59", 43199),
+        ("1-12", 129600),
+        ("1-12:30", 131400),
+        ("1-00:00:01", 86401),
+        ("UNLIMITED", None),
+        ("infinite", None),
+    ],
+)
+def test_times_are_read_as_slurm_reads_them(text: str, seconds: int | None) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1h", "1:2:3:4", "-5", "1--2", "٣", "1-", "1-2:3:4:5"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_time(text)
