@@ -9,7 +9,6 @@ from axolotl_env import console
 from axolotl_env.errors import BadInputError
 from axolotl_env.records import Record
 
-
 Severity = Literal["error", "warning", "note"]
 
 
