@@ -67,6 +67,7 @@ class ImagePlan(Record):
             "BUILD_BASE": self.build_base.name,
             "FLAVOUR": self.flavour.name,
             "UV_PLATFORM": self.lock.uv_platform,
+            "SOURCE_DATE_EPOCH": str(self.release.epoch),
         }
 
     def describe(self) -> str:
