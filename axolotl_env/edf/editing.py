@@ -14,7 +14,8 @@ from typing import Any
 
 import tomlkit
 
-from axolotl_env.edf.reading import KeyPath, Layout
+from axolotl_env.edf.problems import KeyPath
+from axolotl_env.edf.reading import Layout
 from axolotl_env.edf.shape import dotted
 from axolotl_env.errors import BadInputError
 

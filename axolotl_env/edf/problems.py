@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from axolotl_env.edf.model import DATA
 from axolotl_env.errors import Fault
+from axolotl_env.findings import Severity
 from axolotl_env.records import Record
 
-Severity = Literal["error", "warning", "note"]
+KeyPath = tuple[str | int, ...]
+"""A key of an EDF and the tables above it, or an element of a list: ``("mounts", 0)``."""
 
 
 class Rule(Record):
@@ -25,7 +26,6 @@ class Rule(Record):
         severity_by_engine: where an engine minds more or less than ``severity`` says.
         text: what is wrong; ``{words}`` are filled with the case at hand.
         remedy: what to do about it.
-        fix: ``check-edf --fix`` can do it.
         source: where the rule comes from.
         code: the number that raster (Sarus Suite) gives this error.
     """
@@ -35,7 +35,6 @@ class Rule(Record):
     severity_by_engine: Mapping[str, Severity] = {}
     text: str
     remedy: str = ""
-    fix: bool = False
     source: str
     code: str = ""
 
@@ -64,12 +63,22 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Change:
+    """An edit that mends a problem: the key gets the value, or its line goes (None)."""
+
+    key: KeyPath
+    value: str | None
+
+
+@dataclass(frozen=True)
 class Problem:
-    """A rule broken at a place; ``words`` fill the rule's text."""
+    """A rule broken at a place; ``words`` fill the rule's text, ``change`` would mend it safely."""
 
     rule: str
     place: Place
     words: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    change: Change | None = None
 
     @property
     def text(self) -> str:

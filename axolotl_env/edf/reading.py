@@ -9,9 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from axolotl_env.edf.problems import Place, Problem
-
-KeyPath = tuple[str | int, ...]
+from axolotl_env.edf.problems import KeyPath, Place, Problem
 
 MAX_BYTES = 1 << 20
 """Larger is no EDF but most likely the image itself; not worth reading 20 GB to say so."""

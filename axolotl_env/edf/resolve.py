@@ -59,11 +59,24 @@ class Merged:
 
 @dataclass(frozen=True)
 class Resolution:
-    """A resolution with all that is wrong in it; ``environment`` is None where something is."""
+    """A resolution with all that is wrong in it.
 
-    environment: Environment | None
+    Args:
+        draft: what the EDF means, as far as the problems let see; None where the file itself cannot be read.
+        problems: in the order in which they were met.
+        sources: the files that were read, the EDF itself first.
+        places: where each value is written, by the keys of :attr:`Environment.origins`.
+    """
+
+    draft: Environment | None
     problems: tuple[Problem, ...]
     sources: tuple[Source, ...]
+    places: Mapping[str, Place]
+
+    @property
+    def environment(self) -> Environment | None:
+        """What the EDF means; None where something is wrong."""
+        return None if self.problems else self.draft
 
 
 def resolve(
@@ -146,10 +159,10 @@ class _Resolver:
     def resolve(self, name: str) -> Resolution:
         path = self._locate(name, Place(name))
         merged = self._file(path, ()) if path else None
-        environment = self._finish(path, merged) if path and merged else None
+        draft, places = self._finish(path, merged) if path and merged else (None, {})
         # Each level fills the variables of its bases again, and finds the same faults.
         problems = {(p.rule, p.place, p.text): p for p in self.problems}
-        return Resolution(None if problems else environment, tuple(problems.values()), tuple(self.sources.values()))
+        return Resolution(draft, tuple(problems.values()), tuple(self.sources.values()), places)
 
     def _locate(self, name: str, at: Place) -> Path | None:
         found = locate(name, environ=self.environ, engine=self.engine, cwd=self.cwd, at=at)
@@ -256,7 +269,7 @@ class _Resolver:
     def _absolute(self, path: str) -> str:
         return str(self.cwd / path) if self.engine.makes_paths_absolute and path.startswith("./") else path
 
-    def _finish(self, path: Path, merged: Merged) -> Environment:
+    def _finish(self, path: Path, merged: Merged) -> tuple[Environment, dict[str, Place]]:
         if self.engine.needs_image and "image" not in merged.texts and not self.problems:
             self.problems.append(Problem("no-image", Place(path)))
         mounts: dict[Mount, Place] = {}
@@ -274,7 +287,7 @@ class _Resolver:
             **{f"env.{key}": value.place for key, value in merged.env.items()},
             **{f"annotations.{key}": value.place for key, value in merged.annotations.items()},
         }
-        return Environment(
+        environment = Environment(
             name=path.stem,
             path=path.absolute(),
             engine=self.engine.name,
@@ -287,6 +300,7 @@ class _Resolver:
             devices=tuple(devices),
             origins={key: str(place) for key, place in places.items()},
         )
+        return environment, places
 
     def _mount(self, raw: RawMount) -> Mount | None:
         """Check a mount whose variables are filled; None where it is wrong."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from axolotl_env.edf.model import Engine
-from axolotl_env.edf.problems import Place, Problem
-from axolotl_env.edf.reading import KeyPath, Source
+from axolotl_env.edf.problems import KeyPath, Place, Problem
+from axolotl_env.edf.reading import Source
 from axolotl_env.words import nearest
 
 KEYS: dict[str, tuple[type, ...]] = {

@@ -13,7 +13,8 @@ from typing import Any
 from axolotl_env import files
 from axolotl_env.edf.editing import comments_kept, put
 from axolotl_env.edf.knowledge import cuda_major, network_profile, secret_in
-from axolotl_env.edf.reading import KeyPath, UnreadableError, parse
+from axolotl_env.edf.problems import KeyPath
+from axolotl_env.edf.reading import UnreadableError, parse
 from axolotl_env.edf.shape import KEYS, dotted
 from axolotl_env.errors import BadInputError, ConflictError, Fault
 from axolotl_env.settings import Site
