@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from tests.conftest import ROOT
@@ -120,16 +122,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def traces() -> dict[str, set[str]]:
     """What a failed build could leave on this machine."""
-    listing = {
-        "containers": ["docker", "ps", "-aq"],
-        "images": ["docker", "images", "-aq"],
-        "podman": ["podman", "ps", "-aq"],
-    }
-    found = {
-        name: set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
-        for name, argv in listing.items()
-    }
-    return {**found, "mounts": set(Path("/proc/mounts").read_text().splitlines())}
+    podman = subprocess.run(["podman", "ps", "-aq"], capture_output=True, text=True, check=True)
+    with contextlib.closing(docker.from_env()) as engine:
+        return {
+            "containers": {str(container.id) for container in engine.containers.list(all=True)},
+            "images": {str(image.id) for image in engine.images.list(all=True)},
+            "podman": set(podman.stdout.split()),
+            "mounts": set(Path("/proc/mounts").read_text().splitlines()),
+        }
 
 
 @pytest.mark.engine
