@@ -62,7 +62,7 @@ def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
 def _check_room(plan: ImagePlan, engine: Engine) -> None:
     needs = [("the store", plan.store, plan.flavour.store_gb)]
     if engine.root.is_dir():
-        needs.append(("the engine's storage", engine.root, plan.flavour.engine_gb))
+        needs.append(("the engine's storage", engine.root, plan.lock.engine_gb))
     faults = tuple(
         Fault(f"{what} has {console.size(free)} free; a build takes {gb:g} GB", str(path), "make room")
         for what, path, gb in needs

@@ -27,7 +27,7 @@ from axolotl_env.image.model import Image
 
 TAIL_LINES = 30
 QUIET_SECONDS = 1.0
-CLEAN_SECONDS = 20.0
+CLEAN_SECONDS = 60.0
 LABEL = "axolotl-env.flavour"
 _STEP = re.compile(r"^step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
 _MADE = re.compile(r"\s*--+> (Running in )?(?P<id>[0-9a-f]{11,12})")
@@ -130,6 +130,7 @@ class Engine:
                 raise MissingError(f"the engine went away during the build: {error}", hint="is it running?") from error
             except BaseException:
                 # A client that is gone makes the engine give up the build.
+                show("giving up: waiting for the engine")
                 self._newest.close()
                 self._clean(flavour, made, before)
                 raise
@@ -174,13 +175,15 @@ class Engine:
         """
         quiet_since = started = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS and time.monotonic() - started < CLEAN_SECONDS:
-            containers = [item["Id"] for item in self._api.containers(all=True) if item["Id"][:12] in made]
+            containers = [item for item in self._api.containers(all=True) if item["Id"][:12] in made]
             images = [item["Id"] for item in self._unnamed(flavour) if item["Id"] not in before]
             if containers or images:
                 quiet_since = time.monotonic()
             for container in containers:
-                with contextlib.suppress(APIError):
-                    self._api.remove_container(container, force=True)
+                # One that has ended is being committed: the engine removes it when the layer is written.
+                if container["State"] == "running" or time.monotonic() - started > CLEAN_SECONDS / 2:
+                    with contextlib.suppress(APIError):
+                        self._api.remove_container(container["Id"], force=True)
             for image in images:
                 with contextlib.suppress(APIError):
                     self._api.remove_image(image)

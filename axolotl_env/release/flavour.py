@@ -40,6 +40,7 @@ class FlavourLock(Record):
     architecture: str
     uv_platform: str
     requirements: tuple[str, ...] = Field((), description="more than the flavour's own")
+    engine_gb: float = Field(description="room in the engine's storage that a build with it takes")
     warning: str = Field("", description="said when this lock is taken")
 
     @property
@@ -54,8 +55,7 @@ class Flavour(Record):
     name: str
     description: str
     platform: str = Field("", pattern=r"^(linux/(amd64|arm64))?$", description="empty: the building machine's")
-    engine_gb: float
-    store_gb: float
+    store_gb: float = Field(description="room in the store that a build takes: the base, the squashfs")
     base: FlavourBase
     python: FlavourPython
     locks: tuple[FlavourLock, ...]

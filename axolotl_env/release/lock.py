@@ -22,6 +22,7 @@ class Lock(Record):
     uv_platform: str
     packages: dict[str, str]
     hashes: dict[str, tuple[str, ...]]
+    engine_gb: float = 0
     wheels: tuple[Path, ...] = ()
     notice: str = ""
 
@@ -75,7 +76,8 @@ def choose_lock(flavour: Flavour, architecture: str, wheel_folders: Sequence[Pat
         missing = [f"{name} {local[name]}" for name, wheel in wheels.items() if wheel is None]
         if not missing:
             found = tuple(wheel for wheel in wheels.values() if wheel)
-            return lock.model_copy(update={"wheels": found, "notice": _notice(entry, why)})
+            more = {"wheels": found, "notice": _notice(entry, why), "engine_gb": entry.engine_gb}
+            return lock.model_copy(update=more)
         why.append(Fault(f"needs {', '.join(missing)}, which no wheel folder has with that hash", str(entry.path)))
     raise MissingError(
         f"flavour {flavour.name} has no lock that can be used for {architecture}",

@@ -36,7 +36,7 @@ def flavour(tmp_path: Path) -> Flavour:
         path.write_text(
             f"axolotl==9.9.9 \\\n    --hash=sha256:{AXOLOTL}\ntorch=={torch} \\\n    --hash=sha256:{digest}\n"
         )
-        return FlavourLock(file=str(path), architecture="x86_64", uv_platform="linux", warning=warning)
+        return FlavourLock(file=str(path), architecture="x86_64", uv_platform="linux", engine_gb=1, warning=warning)
 
     local = lock("local.txt", "2.0+cpu", hashlib.sha256(WHEEL).hexdigest())
     index = lock("index.txt", "2.0", "b" * 64, "several GB")
