@@ -62,8 +62,11 @@ class Place:
 
 def _engine(place: Place) -> str:
     info = engine_info()
+    machine = place.flavour.architecture(platform.machine())
+    # Which lock is taken depends on wheels at hand; the smallest need is what must be there in any case.
+    least = min(lock.engine_gb for lock in place.flavour.locks if lock.architecture == machine)
     # The folder of a remote engine is not here to look at.
-    room = f"; {_room(info.root, place.flavour.engine_gb)}" if info.root.is_dir() else ""
+    room = f"; {_room(info.root, least)}" if info.root.is_dir() else ""
     return f"{info.name}, storage {info.storage}{room}"
 
 
@@ -113,7 +116,7 @@ def _podman(_: Place) -> str:
     version = _first_line([podman, "--version"])
     with tempfile.TemporaryDirectory(prefix="axolotl-env-doctor-") as empty:
         # 127: the container was set up, all but the program that an empty folder cannot have.
-        argv = [podman, "run", "--rm", "--network=none", "--rootfs", empty, "/none"]
+        argv = [podman, "run", "--rm", "--network=none", "--rootfs", f"{empty}:O", "/none"]
         result = process.run(argv, check=False, timeout=60)
     if result.returncode != 127:
         said = result.stdout.splitlines()[-1] if result.stdout else f"exit code {result.returncode}"

@@ -165,7 +165,7 @@ stop_engine() {
 # 127: the container was set up, all but the program that an empty folder cannot have.
 podman_starts() {
     local code=0
-    podman run --rm --network none --rootfs "$1" /none 2>&1 || code=$?
+    podman run --rm --network none --rootfs "$1:O" /none 2>&1 || code=$?
     [[ $code == 127 ]]
 }
 
