@@ -64,7 +64,7 @@ def _engine(place: Place) -> str:
     info = engine_info()
     machine = place.flavour.architecture(platform.machine())
     # Which lock is taken depends on wheels at hand; the smallest need is what must be there in any case.
-    least = min(lock.engine_gb for lock in place.flavour.locks if lock.architecture == machine)
+    least = min((lock.engine_gb for lock in place.flavour.locks if lock.architecture == machine), default=0.0)
     # The folder of a remote engine is not here to look at.
     room = f"; {_room(info.root, least)}" if info.root.is_dir() else ""
     return f"{info.name}, storage {info.storage}{room}"
