@@ -162,6 +162,8 @@ def make_edf(
     )
     for warning in plan.warnings:
         console.warn(warning)
+    if plan.note:
+        console.note(plan.note)
     if not dry_run:
         write_edf(plan, force=force)
     if json:
@@ -169,6 +171,30 @@ def make_edf(
     if dry_run and plan.changed:
         return console.text(plan.diff.rstrip("\n"))
     return console.text(f"{plan.path}: {'written' if plan.changed else 'nothing to do, it says all this already'}")
+
+
+@command(
+    iterable=["data"],
+    help={
+        "data": "file of samples: JSONL (plain, gzip, zstd), JSON or Parquet; may be given again",
+        "config": "axolotl YAML that says which fields hold what (default: as the first samples look)",
+        "nodes": "nodes of the job, for the number of steps (default: 1)",
+        "site": SITE,
+        "json": JSON,
+    },
+)
+def check_data(
+    _: Context, data: list[str] | None = None, config: str = "", nodes: str = "1", site: str = "", json: bool = False
+) -> None:
+    """[inputs] Check data sets, sample by sample, before a GPU is asked for.
+
+    Example: invoke check-data --data conversations.jsonl --config axolotl.yaml
+    """
+    from axolotl_env import training
+    from axolotl_env.settings import load, load_site
+
+    where = load_site(load(site=site).settings.site)
+    training.show_data(training.check_data(tuple(data or ()), config, nodes=nodes, site=where), json=json)
 
 
 @command(
@@ -286,7 +312,7 @@ def submit(
     console.table(
         ("job", "name", "nodes", "run folder"), [(str(job.id), job.name, str(job.nodes), str(job.run_folder))]
     )
-    return console.note(f"follow it:  tail -F {job.output} {job.error}\nits state:  squeue --job {job.id}")
+    return console.note(f"follow it:  invoke logs --job {job.id} --follow\nits state:  invoke status --job {job.id}")
 
 
 @command(help={"site": SITE, "json": JSON})
@@ -337,4 +363,4 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(build_image, make_edf, smoke_test, submit, doctor, settings)
+ns = Collection(build_image, make_edf, check_data, smoke_test, submit, doctor, settings)

@@ -16,7 +16,7 @@ PROFILES = DATA / "profiles"
 
 
 class Advice(Record):
-    """The value that a profile gives a variable, and where it comes from."""
+    """The value that a profile gives a variable ("": none), and where it comes from."""
 
     value: str
     source: str
@@ -24,6 +24,7 @@ class Advice(Record):
     stale: tuple[str, ...] = ()
     """Values of earlier advice."""
     certain: bool = True
+    maximum: int | None = None
 
     @property
     def comment(self) -> str:
@@ -71,6 +72,45 @@ def secret_in(name: str, value: str) -> str:
 def _secrets() -> tuple[re.Pattern[str], Mapping[str, re.Pattern[str]]]:
     table = tomllib.loads((DATA / "secrets.toml").read_text())
     return re.compile("|".join(table["names"])), {kind: re.compile(text) for kind, text in table["values"].items()}
+
+
+class Facts(Record):
+    """``edf/facts.toml``."""
+
+    class Annotations(Record):
+        """Names and values that hooks read."""
+
+        known: tuple[str, ...]
+        prefixes: tuple[str, ...]
+        switches: tuple[str, ...]
+        variants: tuple[str, ...]
+        need_writable: tuple[str, ...]
+
+    class Variables(Record):
+        """Patterns of names that do not belong in an EDF."""
+
+        host_only: str
+        per_rank: str
+        dropped: str
+        paths: str
+
+    annotations: Annotations
+    images: Mapping[str, str]
+    purged: Mapping[str, int]
+    """Folder: days after which a file that nobody read is deleted."""
+    hidden: Mapping[str, tuple[str, ...]]
+    variables: Variables
+
+
+@cache
+def facts() -> Facts:
+    """Return what the checks know about the world."""
+    return Facts.load(DATA / "facts.toml")
+
+
+def own_network(image: str) -> bool:
+    """Say whether an image brings its own network stack, by its name."""
+    return bool(re.search(facts().images["own_network"], image))
 
 
 def cuda_major(packages: Mapping[str, str]) -> str:

@@ -67,7 +67,7 @@ class Change:
     """An edit that mends a problem: the key gets the value, or its line goes (None)."""
 
     key: KeyPath
-    value: str | None
+    value: str | bool | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class Problem:
     def remedy(self) -> str:
         """What to do about it."""
         return rules()[self.rule].remedy.format_map(self.words)
+
+    @property
+    def source(self) -> str:
+        """Where the rule comes from."""
+        return rules()[self.rule].source.format_map(self.words)
 
     def fault(self) -> Fault:
         """Return it as an error's fault."""

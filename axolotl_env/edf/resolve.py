@@ -110,7 +110,15 @@ def resolve(
 
 def examine(name_or_path: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path) -> Resolution:
     """Resolve, and return what is wrong instead of raising it."""
-    return _Resolver(environ, engine, cwd).resolve(name_or_path)
+    resolver = _Resolver(environ, engine, cwd)
+    return resolver.resolve(resolver.locate(name_or_path, Place(name_or_path)))
+
+
+def examine_source(source: Source, *, environ: Mapping[str, str], engine: Engine, cwd: Path) -> Resolution:
+    """Resolve a text that is not, or not yet, what its file says."""
+    resolver = _Resolver(environ, engine, cwd)
+    resolver.sources[source.path] = source
+    return resolver.resolve(source.path)
 
 
 def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:
@@ -156,15 +164,14 @@ class _Resolver:
         self.sources: dict[Path, Source] = {}
         self.merged: dict[Path, Merged] = {}
 
-    def resolve(self, name: str) -> Resolution:
-        path = self._locate(name, Place(name))
+    def resolve(self, path: Path | None) -> Resolution:
         merged = self._file(path, ()) if path else None
         draft, places = self._finish(path, merged) if path and merged else (None, {})
         # Each level fills the variables of its bases again, and finds the same faults.
         problems = {(p.rule, p.place, p.text): p for p in self.problems}
         return Resolution(draft, tuple(problems.values()), tuple(self.sources.values()), places)
 
-    def _locate(self, name: str, at: Place) -> Path | None:
+    def locate(self, name: str, at: Place) -> Path | None:
         found = locate(name, environ=self.environ, engine=self.engine, cwd=self.cwd, at=at)
         if isinstance(found, Problem):
             self.problems.append(found)
@@ -190,7 +197,7 @@ class _Resolver:
         merged = Merged()
         chain = (*chain, path)
         for base, place in self._bases(source):
-            found = self._locate(base, place)
+            found = self.locate(base, place)
             if found and self._may_enter(found, chain, place) and (below := self._file(found, chain)):
                 merged.extend(below)
                 merged.height = max(merged.height, below.height + 1)

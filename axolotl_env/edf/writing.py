@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from axolotl_env import files
+from axolotl_env.edf.check import problems
 from axolotl_env.edf.editing import comments_kept, put
-from axolotl_env.edf.knowledge import cuda_major, network_profile, secret_in
-from axolotl_env.edf.problems import KeyPath
-from axolotl_env.edf.reading import UnreadableError, parse
+from axolotl_env.edf.knowledge import cuda_major, network_profile, own_network, secret_in
+from axolotl_env.edf.lint_image import CXI, VARIANT
+from axolotl_env.edf.model import engines
+from axolotl_env.edf.problems import KeyPath, rules
+from axolotl_env.edf.reading import Source, UnreadableError, parse
+from axolotl_env.edf.resolve import examine_source
 from axolotl_env.edf.shape import KEYS, dotted
 from axolotl_env.errors import BadInputError, ConflictError, Fault
 from axolotl_env.settings import Site
 from axolotl_env.squashfs import Manifest, read_manifest
 from axolotl_env.words import nearest
 
-VARIANT = "com.hooks.aws_ofi_nccl.variant"
 VARIABLE = re.compile(r"\$\{[A-Za-z_]\w*(:-[^}:]*)?\}", re.ASCII)
 UNSAFE = re.compile(r'[$";`\\\x00-\x1f\x7f]')
 """What one engine or the other takes apart: raster feeds some values to bash and refuses the rest (018)."""
@@ -46,6 +49,7 @@ class EdfPlan:
         text: its text afterwards, with every difference of ``conflicts`` settled our way.
         conflicts: values that the file has and that differ from the ones asked for.
         warnings: what the user should know, though the file can be written.
+        note: why the engine that the site does not use would refuse it; "" if it would not.
     """
 
     path: Path
@@ -53,6 +57,7 @@ class EdfPlan:
     text: str
     conflicts: tuple[Fault, ...] = ()
     warnings: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def changed(self) -> bool:
@@ -74,6 +79,7 @@ class EdfPlan:
             "diff": self.diff,
             "conflicts": [f"{fault.where}: {fault.what}" for fault in self.conflicts],
             "warnings": list(self.warnings),
+            "note": self.note,
         }
 
     @property
@@ -121,8 +127,9 @@ def plan_edf(
         Item(("mounts",), tuple(explicit(mount) for mount in (*site.edf.mounts, *mounts))),
         Item(("workdir",), workdir or (manifest.workdir if manifest else "/")),
         Item(("writable",), True),
-        Item(("entrypoint",), False),
-        *_annotations(site, manifest),
+        # An image with a network stack of its own sets its variables in its entrypoint.
+        Item(("entrypoint",), own_network(str(image))),
+        *_annotations(site, manifest, own_network=own_network(str(image))),
         *_network(profile or site.edf.network_profile),
     ]
     asked, faults = _asked(values, annotations, unset)
@@ -135,8 +142,8 @@ def plan_edf(
     path = path.resolve()
     before = _present(path)
     text, conflicts = _merge(path, before, list(wanted.values()))
-    warnings = (*_image_warnings(image, manifest, site), *_value_warnings(wanted.values(), environ))
-    return EdfPlan(path, before, text, tuple(conflicts), warnings)
+    warnings, note = _warnings(parse(path, text.encode()), site, manifest, environ)
+    return EdfPlan(path, before, text, tuple(conflicts), warnings, note)
 
 
 def write_edf(plan: EdfPlan, *, force: bool = False) -> None:
@@ -172,12 +179,19 @@ def _is_file_name(image: Path | str) -> bool:
     return isinstance(image, Path) or image.startswith(("/", ".")) or image.endswith(".sqsh")
 
 
-def _annotations(site: Site, manifest: Manifest | None) -> Iterator[Item]:
+def _annotations(site: Site, manifest: Manifest | None, *, own_network: bool) -> Iterator[Item]:
     major = cuda_major(manifest.packages) if manifest else ""
     for name, value in site.edf.annotations.items():
-        # The plugin is built for one CUDA; the image's own packages tell which.
-        fitting = f"cuda{major}" if name == VARIANT and major and value.startswith("cuda1") else value
-        yield Item(("annotations", *name.split(".")), fitting)
+        if own_network:
+            # Such an image takes neither hook.
+            fitting = "false" if name == CXI else None
+        elif name == VARIANT and major and value.startswith("cuda"):
+            # The plugin is built for one CUDA; the image's own packages tell which.
+            fitting = f"cuda{major}"
+        else:
+            fitting = value
+        if fitting is not None:
+            yield Item(("annotations", *name.split(".")), fitting)
 
 
 def _network(name: str) -> Iterator[Item]:
@@ -306,28 +320,18 @@ def _value(data: Mapping[str, Any], key: KeyPath) -> Any:  # noqa: ANN401 - any 
     return found
 
 
-def _image_warnings(image: Path | str, manifest: Manifest | None, site: Site) -> Iterator[str]:
-    if not _is_file_name(image):
-        yield f"{image}: a registry's image; what it holds cannot be checked here"
-        return
-    path = Path(image).absolute()
-    if not path.is_file():
-        yield f"{path} is not there (yet, or not on this machine)"
+def _warnings(
+    source: Source, site: Site, manifest: Manifest | None, environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], str]:
+    """Return what check-edf has against the new text and what only the site tells; and why one engine refuses it."""
+    said, errors = [], {}
+    for name, engine in engines().items():
+        resolution = examine_source(source, environ=environ, engine=engine, cwd=Path.cwd())
+        found = [(p, rules()[p.rule].severity_for(name)) for p in problems(resolution, engine=engine, environ=environ)]
+        errors[name] = [problem.text for problem, severity in found if severity == "error"]
+        if name == site.edf.engine:
+            said = [f"{problem.text}: {problem.remedy}" for problem, severity in found if severity != "note"]
     if manifest and site.architecture and manifest.architecture != site.architecture:
-        yield f"the image is for {manifest.architecture}, the site's nodes are {site.architecture}"
-    if manifest and site.edf.annotations and not cuda_major(manifest.packages):
-        yield "the image holds no CUDA: on this site it would train on CPUs"
-
-
-def _value_warnings(items: Any, environ: Mapping[str, str]) -> Iterator[str]:  # noqa: ANN401
-    for item in items:
-        for text in (
-            (item.value,) if isinstance(item.value, str) else item.value if isinstance(item.value, tuple) else ()
-        ):
-            if item.key[0] in ("image", "mounts", "workdir") and re.search(r"\s", text):
-                yield f"{dotted(item.key)} {text!r}: the next engine (Sarus Suite) breaks paths with spaces"
-            if item.key[0] == "mounts" and text.split(":")[0] in ("/users", "/users/"):
-                yield "/users as a whole brings host dotfiles and caches in; /users/${USER}/PROJECT does not"
-            for name in (m[0][2:-1] for m in VARIABLE.finditer(text)):
-                if ":-" not in name and name not in environ:
-                    yield f"{dotted(item.key)}: {name} is not set here; it must be where jobs are submitted"
+        said.append(f"the image is for {manifest.architecture}, the site's nodes are {site.architecture}")
+    others = {engines()[name].title: "; ".join(texts) for name, texts in errors.items() if name != site.edf.engine}
+    return tuple(said), "; ".join(f"not for the {title}: {texts}" for title, texts in others.items() if texts)

@@ -1,0 +1,101 @@
+"""check-edf: all problems of some EDFs, by one engine's rules or both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+# The checks register themselves when they are imported.
+from axolotl_env.edf import lint_image, lint_network, lint_values  # noqa: F401
+from axolotl_env.edf.lint import CHECKS, Subject
+from axolotl_env.edf.model import Engine, engines
+from axolotl_env.edf.problems import Problem, rules
+from axolotl_env.edf.resolve import Resolution, examine
+from axolotl_env.errors import BadInputError
+from axolotl_env.findings import Finding, Severity
+from axolotl_env.squashfs import Manifest, read_manifest
+from axolotl_env.words import one_of
+
+BOTH = "both"
+
+
+def check_edfs(
+    names: Sequence[str],
+    *,
+    engine: str = "ce",
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+) -> tuple[Finding, ...]:
+    """Return everything that is wrong with some EDFs and their bases, ordered by file and line.
+
+    Args:
+        names: paths or names, as :func:`axolotl_env.edf.resolve` takes them.
+        engine: ``ce``, ``sarus`` or ``both``.
+        environ: the environment of the submission.
+        cwd: the folder that relative paths start from.
+
+    Raises:
+        BadInputError: there is no such engine, or no EDF was named.
+    """
+    if not names:
+        raise BadInputError("no EDF to check", where="--edf", hint="give a name or a file")
+    return tuple(finding for finding, _ in inspect(names, engine=engine, environ=environ, cwd=cwd))
+
+
+def inspect(
+    names: Sequence[str], *, engine: str, environ: Mapping[str, str], cwd: Path | None = None
+) -> list[tuple[Finding, Problem]]:
+    """Return the findings as :func:`check_edfs` does, each with the problem that it tells."""
+    one_of(engine, (*engines(), BOTH), what="engine", where="--engine")
+    chosen = list(engines().values()) if engine == BOTH else [engines()[engine]]
+    manifests: dict[str, Manifest | None] = {}
+    found: dict[tuple[str, str, str], list[tuple[Engine, Problem]]] = {}
+    for name in dict.fromkeys(names):
+        for one in chosen:
+            resolution = examine(name, environ=environ, engine=one, cwd=cwd or Path.cwd())
+            for problem in problems(resolution, engine=one, environ=environ, manifests=manifests):
+                where = f"{problem.place}:{problem.place.column}"
+                found.setdefault((problem.rule, where, problem.text), []).append((one, problem))
+    findings = [(finding(told, of=len(chosen)), told[0][1]) for told in found.values()]
+    return sorted(findings, key=lambda pair: (pair[0].file, pair[0].line, pair[0].column, pair[0].rule))
+
+
+def problems(
+    resolution: Resolution,
+    *,
+    engine: Engine,
+    environ: Mapping[str, str],
+    manifests: dict[str, Manifest | None] | None = None,
+) -> Iterable[Problem]:
+    """Return what the reader and the checks have against one EDF; ``manifests`` keeps those that were read."""
+    manifests = {} if manifests is None else manifests
+    found = list(resolution.problems)
+    if resolution.draft:
+        image = resolution.draft.image
+        if image not in manifests:
+            manifests[image] = read_manifest(Path(image)) if image.startswith("/") else None
+        subject = Subject(resolution, resolution.draft, engine, environ, manifests[image])
+        for check in dict.fromkeys(CHECKS.values()):
+            found += check(subject)
+    return found
+
+
+def finding(told: Sequence[tuple[Engine, Problem]], *, of: int) -> Finding:
+    """Make one finding of a problem that one or all of the engines have."""
+    problem = told[0][1]
+    rule = rules()[problem.rule]
+    severity = min((rule.severity_for(engine.name) for engine, _ in told), key=get_args(Severity).index)
+    only = f" ({told[0][0].title} only)" if len({engine.name for engine, _ in told}) < of else ""
+    return Finding(
+        rule=problem.rule,
+        severity=severity,
+        what=problem.text + only,
+        file=str(problem.place.path),
+        line=problem.place.line,
+        column=problem.place.column,
+        key=problem.key,
+        remedy=problem.remedy,
+        source=problem.source,
+    )
