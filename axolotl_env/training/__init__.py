@@ -5,6 +5,8 @@ In: an axolotl YAML, a DeepSpeed JSON, data sets. Out: findings about them, and 
 
 from __future__ import annotations
 
+from axolotl_env.training.data.report import DataReport, check_data
+from axolotl_env.training.data.report import show as show_data
 from axolotl_env.training.log import Metrics, parse_line
 
-__all__ = ["Metrics", "parse_line"]
+__all__ = ["DataReport", "Metrics", "check_data", "parse_line", "show_data"]

@@ -1,0 +1,309 @@
+"""check-data: every sample of a file against what axolotl will do with it, on all cores."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import tomllib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from axolotl_env.findings import Finding
+from axolotl_env.records import Record
+from axolotl_env.training.data import source as sources
+from axolotl_env.training.data import text as lines_of
+from axolotl_env.training.data import workers
+from axolotl_env.training.data.block import SHOWN, BlockChecker, Tally
+from axolotl_env.training.data.columns import Column
+from axolotl_env.training.data.shape import Shape, detect
+from axolotl_env.training.data.source import Element, Source, UnreadableError
+
+SMALL = 32 << 20
+"""Bytes up to which no worker processes are started: they take a quarter of a second."""
+
+WHOLE = 64 << 20
+"""Bytes up to which a file that is no JSONL is read as a whole, to say what it is."""
+
+
+class DataFile(Record):
+    """What a file of samples holds and what is wrong with it."""
+
+    file: str
+    format: str
+    shape: Shape
+    size: int
+    samples: int
+    turns: int
+    characters: int
+    images: int
+    counts: Mapping[str, int]
+    """How often each rule was broken."""
+    findings: tuple[Finding, ...]
+    """The first ten of each rule."""
+    lengths: Mapping[int, int]
+    """Samples by their length, in steps of 64 characters."""
+
+
+OnFinding = Callable[[Finding], None]
+OnBytes = Callable[[int], None]
+
+
+@cache
+def rules() -> Mapping[str, Mapping[str, Any]]:
+    """Return the rules of data by their name (rules/data.toml)."""
+    return tomllib.loads((Path(__file__).parent.parent / "rules/data.toml").read_text())
+
+
+def check_file(
+    path: Path,
+    shape: Shape | None = None,
+    *,
+    on_finding: OnFinding = lambda _finding: None,
+    on_bytes: OnBytes = lambda _count: None,
+    processes: int = 0,
+) -> DataFile:
+    """Check one file of samples.
+
+    Args:
+        path: JSONL (plain, gzip or zstd), one JSON list, or Parquet: told by what is in it, not by its name.
+        shape: which fields hold what; None: as the first samples look.
+        on_finding: called with each finding that is kept, as soon as it is found, in the order of the file.
+        on_bytes: called with the number of bytes of the file that were checked since the last call.
+        processes: worker processes; 0: one a core, and none for a small file.
+
+    Raises:
+        BadInputError: the file cannot be opened.
+    """
+    source = sources.identify(path)
+    run = _Run(source, shape, on_finding, on_bytes, processes)
+    try:
+        {"jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
+    except UnreadableError as error:
+        run.found("unreadable", run.total.lines, 0, {"why": error})
+    return run.result()
+
+
+class _Run:
+    """One file being checked: the sum so far, and the findings that are kept."""
+
+    def __init__(
+        self, source: Source, shape: Shape | None, on_finding: OnFinding, on_bytes: OnBytes, processes: int
+    ) -> None:
+        self.source = source
+        self.total = Tally()
+        self._shape = shape
+        self._on_finding = on_finding
+        self._on_bytes = on_bytes
+        self._processes = processes or (1 if source.size < SMALL else len(os.sched_getaffinity(0)))
+        self._findings: list[Finding] = []
+        self._kept: Counter[str] = Counter()
+        self._place: Callable[[int, int], tuple[int, int]] = lambda line, column: (line + 1, column)
+
+    def found(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
+        """Count a finding and keep it while there are few of its kind; ``line`` counts from 0."""
+        self.total.counts[rule] += 1
+        self._keep(rule, line, column, values)
+
+    def _keep(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
+        if self._kept[rule] >= SHOWN:
+            return
+        self._kept[rule] += 1
+        known = rules()[rule]
+        line, column = self._place(line, column)
+        finding = Finding(
+            rule=rule,
+            severity=known["severity"],
+            what=known["text"].format(**values),
+            file=str(self.source.path),
+            line=line,
+            column=column,
+            remedy=known["remedy"].format(**values),
+            source=known["source"],
+        )
+        self._findings.append(finding)
+        self._on_finding(finding)
+
+    def add(self, tally: Tally) -> None:
+        """Add the tally of what follows in the file."""
+        for hit in tally.hits:
+            self._keep(hit.rule, self.total.lines + hit.line, hit.column, hit.values)
+        tally.hits = []
+        self.total.merge(tally)
+
+    # ---- formats ----
+
+    def jsonl(self) -> None:
+        """Learn the shape and the types from the head, then check the rest on all cores."""
+        head = sources.head(self.source)
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            self.found("utf-16", 0, 1, {})
+            return
+        lines, cut = sources.split(head)
+        if self._is_pretty_printed(lines):
+            return
+        self._settle_shape(lines)
+        learner = self._checker()
+        self.add(learner.lines(lines, first=True, cut=cut))
+        self._on_bytes(len(head))
+        self._crlf(found=b"\r\n" in head)
+        if self.source.compression or len(head) < self.source.size:
+            self._rest(len(head), learner.learned)
+
+    def _rest(self, start: int, columns: Column) -> None:
+        assert self._shape
+        setup = workers.Setup(self.source, self._shape, columns)
+        cut = sources.blocks if self.source.compression else sources.ranges
+        work: Iterator[workers.Lines] = cut(self.source, start)
+        for part in workers.mapped(workers.check_lines, setup, work, self._processes):
+            self.add(part.tally)
+            self._crlf(found=part.crlf)
+            self._on_bytes(0 if self.source.compression else part.size)
+
+    def _crlf(self, *, found: bool) -> None:
+        if found and not self.total.counts["crlf"]:
+            self.found("crlf", 0, 0, {})
+
+    def list(self) -> None:
+        """Check one JSON list; its elements stay where they are in the mapped file."""
+        try:
+            data, found = sources.elements(self.source)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._not_one_document(error)
+            return
+        self._elements(data, found)
+
+    def _is_pretty_printed(self, lines: Sequence[bytes]) -> bool:
+        """Check a file whose samples are spread over lines, and return whether it was one."""
+        starts = [line.strip() for line in islice((line for line in lines if line.strip()), 2)]
+        # The first line of such a file opens something and does not close it, the second is no sample.
+        if len(starts) < 2 or not starts[0].endswith((b"{", b"[", b",")) or self.source.size > WHOLE:
+            return False
+        if lines_of.decode(starts[1]).samples:
+            return False
+        with sources.opened(self.source) as stream:
+            data = stream.read().removeprefix(lines_of.BOM)
+        try:
+            text = data.decode()
+            found = lines_of.documents(text)
+            elements = [Element(msgspec.json.encode(part), len(text[:start].encode())) for part, start in found]
+        except json.JSONDecodeError as error:
+            self.found("pretty-printed", 0, 0, {})
+            self.found("json", error.lineno - 1, error.colno, {"why": error.msg})
+            return True
+        except (ValueError, RecursionError):
+            return False
+        self.found("pretty-printed", 0, 0, {})
+        self._elements(data, iter(elements))
+        return True
+
+    def _elements(self, data: bytes | mmap.mmap, found: Iterator[Element]) -> None:
+        offsets = array("q")
+        self._place = lambda line, column: place(data, offsets[line], column)
+        checker: BlockChecker | None = None
+        while batch := list(islice(found, 1000)):
+            texts = [element.text for element in batch]
+            if checker is None:
+                self._settle_shape(texts)
+                checker = self._checker()
+            offsets.extend(element.offset for element in batch)
+            self.add(checker.lines(texts))
+            self._on_bytes(sum(map(len, texts)))
+
+    def _not_one_document(self, error: Exception) -> None:
+        why = str(error)
+        if self.source.size <= WHOLE:
+            with sources.opened(self.source) as stream:
+                data = stream.read()
+            decoded = lines_of.decode(data.rstrip(), first=True)
+            fault, at = decoded.faults[-1] if decoded.faults else (None, 0)
+            if fault:
+                text = data.removeprefix(lines_of.BOM).decode(errors="replace")
+                self._place = lambda line, column: (line + 1, column)
+                before = text[: at - 1]
+                line, column = before.count("\n"), len(before) - (before.rfind("\n") + 1) + 1
+                self.found("not-one-document", line, column, {"why": fault.values.get("why", why)})
+                return
+        self.found("not-one-document", 0, 0, {"why": why})
+
+    def parquet(self) -> None:
+        """Check the row groups of a Parquet file on all cores."""
+        groups = sources.parquet(self.source).metadata.num_row_groups
+        if self._shape is None and groups:
+            self._shape = detect(list(islice(sources.rows(self.source, 0), 100)))
+        setup = workers.Setup(self.source, self._shape or Shape(kind="unknown"), None)
+        for part in workers.mapped(workers.check_rows, setup, iter(range(groups)), self._processes):
+            self.add(part.tally)
+            self._on_bytes(self.source.size // groups)
+
+    # ---- the rest ----
+
+    def _settle_shape(self, lines: Sequence[bytes]) -> None:
+        if self._shape is None:
+            decoded = (lines_of.decode(line, first=True).samples for line in lines[:1000])
+            self._shape = detect([sample for samples in decoded for sample in samples])
+
+    def _checker(self) -> BlockChecker:
+        assert self._shape
+        return BlockChecker(self._shape, self.source.path.parent)
+
+    def result(self) -> DataFile:
+        """Look for duplicates and return the record."""
+        total = self.total
+        if not total.samples and all(rules()[rule]["severity"] == "warning" for rule in total.counts):
+            self._place = lambda _line, _column: (0, 0)
+            self.found("empty-file", 0, 0, {})
+        for line, first in repeats(total.hashes):
+            self.found("duplicate", line, 0, {"first": self._place(first, 0)[0]})
+        return DataFile(
+            file=str(self.source.path),
+            format=" ".join(part for part in (self.source.compression, self.source.format) if part),
+            shape=self._shape or Shape(kind="unknown"),
+            size=self.source.size,
+            samples=total.samples,
+            turns=total.turns,
+            characters=total.characters,
+            images=total.images,
+            counts=dict(total.counts),
+            findings=tuple(self._findings),
+            lengths=dict(sorted(total.lengths.items())),
+        )
+
+
+def repeats(hashes: array[int]) -> list[tuple[int, int]]:
+    """Return (line, first line that is the same) for every repeated line; a hash of 0 stands for no sample."""
+    if len(hashes) < 100_000:
+        seen: dict[int, int] = {}
+        firsts = ((line, seen.setdefault(value, line)) for line, value in enumerate(hashes) if value)
+        return [(line, first) for line, first in firsts if line != first]
+    # A set of Python's own integers would take ten times the memory.
+    import pyarrow
+    import pyarrow.compute as compute
+
+    values = pyarrow.Array.from_buffers(pyarrow.int64(), len(hashes), [None, pyarrow.py_buffer(hashes)])
+    order = compute.array_sort_indices(values)  # stable: equal values stay in the order of their lines
+    ordered = values.take(order)
+    found = []
+    previous, first = -1, 0
+    for at in compute.indices_nonzero(compute.equal(ordered[1:], ordered[:-1])):
+        number = at.as_py()
+        if number != previous + 1:
+            first = order[number].as_py()
+        previous = number
+        if ordered[number].as_py():
+            found.append((order[number + 1].as_py(), first))
+    return sorted(found)
+
+
+def place(data: bytes | mmap.mmap, offset: int, column: int) -> tuple[int, int]:
+    """Return line and column, from 1, of a character of an element that starts at ``offset`` of a file."""
+    step = 1 << 20
+    lines = sum(data[start : min(start + step, offset)].count(b"\n") for start in range(0, offset, step))
+    return lines + 1, offset - (data.rfind(b"\n", 0, offset) + 1) + max(column, 1)

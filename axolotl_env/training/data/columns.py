@@ -1,0 +1,147 @@
+"""The type of every field, learned where ``datasets`` learns it: from the first 10 MB of a file.
+
+A field that comes up later, or with another type, ends the load with a cast error after all that went before
+(datasets 4.8.4, packaged_modules/json/json.py: the features of the first batch are final). Mixed types within the
+first 10 MB are no fault: such a column is kept as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+
+LEARNED_BYTES = 10 << 20
+"""``chunksize`` of datasets' JSON loader; it reads on to the end of the line."""
+
+_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?Z?)?$"
+"""Strings that Arrow takes for a timestamp, and then wants in every row."""
+_IS_DATE = re.compile(_DATE)
+
+
+@dataclass
+class Column:
+    """What is known of one field: its kind, and its parts if it has any."""
+
+    kind: str = "null"  # null bool int float date string list object any
+    fields: dict[str, Column] = field(default_factory=dict)
+    item: Column | None = None
+
+    def learn(self, value: object) -> None:
+        """Widen the type so that it holds ``value``."""
+        kind = _kind(value)
+        if kind == "null" or self.kind == "any":
+            return
+        if self.kind in ("null", kind):
+            self.kind = kind
+        elif {self.kind, kind} == {"int", "float"}:
+            self.kind = "float"
+        elif {self.kind, kind} == {"date", "string"}:
+            self.kind = "string"
+        else:
+            self.kind, self.fields, self.item = "any", {}, None
+            return
+        if isinstance(value, dict):
+            for name, part in value.items():
+                self.fields.setdefault(name, Column()).learn(part)
+        elif isinstance(value, list):
+            self.item = self.item or Column()
+            for part in value:
+                self.item.learn(part)
+
+    def deviation(self, value: object, path: tuple[str | int, ...] = ()) -> tuple[tuple[str | int, ...], str] | None:
+        """Return where and why ``value`` does not fit any more, or None."""
+        kind = _kind(value)
+        if kind == "null" or self.kind == "any":
+            return None
+        if kind == self.kind == "object":
+            assert isinstance(value, dict)
+            for name, part in value.items():
+                if name not in self.fields:
+                    return (*path, name), "is new"
+                if found := self.fields[name].deviation(part, (*path, name)):
+                    return found
+            return None
+        if kind == self.kind == "list":
+            assert isinstance(value, list)
+            item = self.item or Column()
+            return next((d for i, part in enumerate(value) if (d := item.deviation(part, (*path, i)))), None)
+        if _casts(value, kind, self.kind):
+            return None
+        return path, f"is {_NAMES[kind]}, so far {_NAMES[self.kind]}"
+
+    def decoder_type(self, names: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a type
+        """Return a type for msgspec that accepts nothing beyond what was learned.
+
+        ``names`` gives the attribute names of the fields (by path) that the caller wants to read.
+        """
+        if self.kind == "object":
+            parts = []
+            rename = {}
+            for number, (name, part) in enumerate(self.fields.items()):
+                attribute = names.get((*path, name), f"field{number}")
+                parts.append((attribute, part.decoder_type(names, (*path, name)), None))
+                rename[attribute] = name
+            struct = msgspec.defstruct("Object", parts, rename=rename, forbid_unknown_fields=True, gc=False)
+            return struct | None
+        if self.kind == "list":
+            return list[(self.item or Column()).decoder_type(names, path)] | None  # type: ignore[misc]
+        return _TYPES[self.kind]
+
+
+_TYPES: dict[str, Any] = {
+    "null": None,
+    "bool": bool | None,
+    "int": int | None,
+    "float": float | None,
+    "string": str | None,
+    "date": Annotated[str, msgspec.Meta(pattern=_DATE)] | None,
+    "any": Any,
+}
+_NAMES = {
+    "null": "always null",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "date": "a date",
+    "string": "a string",
+    "list": "a list",
+    "object": "an object",
+}
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "bool"
+        case int():
+            return "int"
+        case float():
+            return "float"
+        case str():
+            return "date" if _IS_DATE.match(value) else "string"
+        case list():
+            return "list"
+        case _:
+            return "object"
+
+
+def _casts(value: object, kind: str, known: str) -> bool:
+    """Whether Arrow casts it (tried with datasets 4.8.4)."""
+    if known == "string":
+        return True
+    if known == "date":
+        return kind == "date"
+    if known == "bool":
+        return kind in ("bool", "int")
+    if known in ("int", "float"):
+        if isinstance(value, float):
+            return known == "float" or value.is_integer()
+        if isinstance(value, str):
+            return bool(re.fullmatch(r"-?\d+" if known == "int" else r"-?\d+(\.\d+)?([eE][-+]?\d+)?", value))
+        return kind in ("bool", "int")
+    return False

@@ -1,0 +1,102 @@
+"""The worker processes of check-data: one checker each, results in the order of the file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from axolotl_env.training.data import source as sources
+from axolotl_env.training.data.block import BlockChecker, Tally
+from axolotl_env.training.data.columns import Column
+from axolotl_env.training.data.shape import Shape
+from axolotl_env.training.data.source import Source
+
+
+class Setup(NamedTuple):
+    """What every worker needs to know of the file."""
+
+    source: Source
+    shape: Shape
+    columns: Column | None
+
+
+class Part(NamedTuple):
+    """The result for a part of the file."""
+
+    tally: Tally
+    crlf: bool
+    size: int
+
+
+Work = TypeVar("Work")
+
+_worker: tuple[Setup, BlockChecker] | None = None
+
+
+Lines = tuple[int, int] | bytes
+"""A byte range of the file, or a block of lines that was read (and decompressed) already."""
+
+
+def check_lines(work: Lines) -> Part:
+    """Check some lines of the file. Runs in a worker."""
+    assert _worker
+    setup, checker = _worker
+    total = Tally()
+    crlf = False
+    size = 0
+    for block in [work] if isinstance(work, bytes) else sources.blocks(setup.source, *work):
+        lines, cut = sources.split(block)
+        tally = checker.lines(lines, cut=cut)
+        crlf = crlf or b"\r\n" in block
+        size += len(block)
+        total.merge(tally)
+    return Part(total, crlf, size)
+
+
+def check_rows(group: int) -> Part:
+    """Check a row group of a Parquet file. Runs in a worker."""
+    assert _worker
+    setup, checker = _worker
+    tally = Tally()
+    for row in sources.rows(setup.source, group):
+        for fault in checker.sample(row, tally):
+            tally.add(fault.rule, tally.lines, 0, fault.values)
+        # Rows hold no text to compare, so their values are.
+        tally.hashes.append(hash(repr(row)))
+        tally.lines += 1
+    return Part(tally, crlf=False, size=0)
+
+
+def mapped(function: Callable[[Work], Part], setup: Setup, work: Iterable[Work], processes: int) -> Iterator[Part]:
+    """Yield ``function(piece)`` for each piece of work in its order; one process runs it here."""
+    if processes == 1:
+        _start(setup)
+        yield from map(function, work)
+        return
+    # Workers come from one clean process: no lock of a thread of ours is copied, and all hash strings alike.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(processes, context, _start, (setup,))
+    pending: deque[Future[Part]] = deque()
+    try:
+        for piece in work:
+            pending.append(pool.submit(function, piece))
+            # As much ahead as keeps every worker busy; more would only fill the memory.
+            if len(pending) > 2 * processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(setup: Setup) -> None:
+    global _worker  # the state of a worker process
+    if multiprocessing.parent_process() is not None:
+        # Ctrl-C reaches the whole terminal; the parent is the one that stops its workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (setup, BlockChecker(setup.shape, setup.source.path.parent, setup.columns))
