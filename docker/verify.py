@@ -5,6 +5,8 @@ Every package of the lock is there in its version, nothing else is, and the comp
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 import sysconfig
 from importlib.metadata import distributions
@@ -28,7 +30,21 @@ wrong = [
 ]
 if wrong:
     sys.exit("the packages are not those of the lock:\n" + "\n".join(wrong))
-modules = (HERE / "modules.txt").read_text().split()
-for module in modules:
+checks = json.loads((HERE / "checks.json").read_text())
+for module in checks["modules"]:
     importlib.import_module(module)
-sys.stdout.write(f"{len(found)} packages are those of the lock; {len(modules)} compiled modules load\n")
+if cuda := checks["cuda"]:
+    import torch
+
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    compiler = subprocess.run(
+        [f"{os.environ['CUDA_HOME']}/bin/nvcc", "--version"], capture_output=True, text=True
+    ).stdout
+    facts = {
+        f"torch is made for CUDA {torch.version.cuda}, expected {cuda}": torch.version.cuda == cuda,
+        f"torch brings NCCL {nccl}, expected {expected['nvidia-nccl-cu13']}": nccl == expected["nvidia-nccl-cu13"],
+        f"nvcc in CUDA_HOME is not of CUDA {cuda}: {compiler}": f"release {cuda}," in compiler,
+    }
+    if wrong := [text for text, right in facts.items() if not right]:
+        sys.exit("\n".join(wrong))
+sys.stdout.write(f"{len(found)} packages are those of the lock; {len(checks['modules'])} compiled modules load\n")

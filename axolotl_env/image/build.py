@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from axolotl_env import console, files
+from axolotl_env import console, emulation, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
 from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap
 from axolotl_env.image.engine import Engine
@@ -27,7 +27,7 @@ def build_image(plan: ImagePlan) -> Image:
     with Engine() as engine:
         if plan.force or engine.find(plan.name) is None:
             with files.lock(plan.store / f"image-{plan.flavour.name}", what="the image"):
-                _check_room(plan, engine)
+                _check(plan, engine)
                 _build(plan, engine)
         else:
             console.note(f"image {plan.name} is up to date")
@@ -41,8 +41,8 @@ def _build(plan: ImagePlan, engine: Engine) -> None:
         _load_base(base, engine, plan.store)
     with console.step(f"build {plan.name}") as step:
         engine.build(
-            dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, name=plan.name, labels=plan.labels,
-            buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
+            dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, links=plan.links, name=plan.name,
+            labels=plan.labels, buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
             log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show,
         )  # fmt: skip
 
@@ -53,23 +53,28 @@ def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
     tar = bootstrap(base)
     with console.step(f"load {base.name}") as step:
         engine.build(
-            dockerfile=DOCKERFILE, context={"base.tar": tar}, name=base.name, labels={}, buildargs={}, flavour="base",
-            platform=base.platform, log=store / "logs/build-base.log", show=step.show,
+            dockerfile=DOCKERFILE, context={"base.tar": tar}, links={}, name=base.name, labels={}, buildargs={},
+            flavour="base", platform=base.platform, log=store / "logs/build-base.log", show=step.show,
         )  # fmt: skip
     _check_architecture(engine, base.name, base.architecture)
 
 
-def _check_room(plan: ImagePlan, engine: Engine) -> None:
+def _check(plan: ImagePlan, engine: Engine) -> None:
+    """Find all that is missing before anything is done."""
     needs = [("the store", plan.store, plan.flavour.store_gb)]
     if engine.root.is_dir():
         needs.append(("the engine's storage", engine.root, plan.lock.engine_gb))
-    faults = tuple(
+    faults = [
         Fault(f"{what} has {console.size(free)} free; a build takes {gb:g} GB", str(path), "make room")
         for what, path, gb in needs
         if (free := files.free_bytes(path)) < gb * GB
-    )
+    ]
+    try:
+        emulation.require(plan.architecture)
+    except MissingError as error:
+        faults.append(error.fault)
     if faults:
-        raise MissingError("there is not enough disk", faults=faults)
+        raise MissingError("the image cannot be built here", faults=tuple(faults))
 
 
 def _record(plan: ImagePlan, engine: Engine) -> Image:

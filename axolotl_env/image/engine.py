@@ -91,8 +91,9 @@ class Engine:
             self._api.remove_image(name, force=True)
 
     def build(
-        self, *, dockerfile: str, context: Mapping[str, str | Path], name: str, labels: Mapping[str, str],
-        buildargs: Mapping[str, str], flavour: str, platform: str, log: Path, show: Callable[[str], None],
+        self, *, dockerfile: str, context: Mapping[str, str | Path], links: Mapping[str, str], name: str,
+        labels: Mapping[str, str], buildargs: Mapping[str, str], flavour: str, platform: str, log: Path,
+        show: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Build an image and give it its name when all of it went well.
 
@@ -102,6 +103,7 @@ class Engine:
         Args:
             dockerfile: its text.
             context: files by their name in the context: a text, or a file to take.
+            links: symbolic links by their name in the context, with their targets.
             name: given to the image.
             labels: of the image.
             buildargs: arguments of the Dockerfile.
@@ -117,7 +119,7 @@ class Engine:
         made: set[str] = set()
         files.make_folder(log.parent)
         with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w") as record:
-            _pack(archive, {"Dockerfile": dockerfile, **context})
+            _pack(archive, {"Dockerfile": dockerfile, **context}, links)
             try:
                 stream = self._api.build(
                     fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=dict(buildargs),
@@ -207,7 +209,7 @@ def export_image(image: Image) -> Iterator[bytes]:
         yield from engine.export(container)
 
 
-def _pack(archive: IO[bytes], context: Mapping[str, str | Path]) -> None:
+def _pack(archive: IO[bytes], context: Mapping[str, str | Path], links: Mapping[str, str]) -> None:
     """Write the build context; owner and date are left out, so that only content decides on the engine's cache."""
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, content in context.items():
@@ -220,6 +222,10 @@ def _pack(archive: IO[bytes], context: Mapping[str, str | Path]) -> None:
                 data = content.encode()
                 entry.size, entry.mode = len(data), 0o644
                 tar.addfile(entry, BytesIO(data))
+        for name, target in links.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
     archive.seek(0)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+
+from uv import find_uv_bin
 
 from axolotl_env import files
 from axolotl_env.errors import BadInputError
@@ -34,6 +35,7 @@ class ImagePlan(Record):
     dockerfile: str
     texts: dict[str, str]
     copies: dict[str, Path]
+    links: dict[str, str]
     key: str
     store: Path
     force: bool
@@ -118,9 +120,10 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     texts = {
         "packages/lock.txt": lock.path.read_text(),
         "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
-        "environment/packages.json": _package_list(lock.packages),
-        "environment/modules.txt": "".join(f"{module}\n" for module in chosen.python.modules),
-        "environment/verify.py": (DOCKER / "verify.py").read_text(),
+        "rootfs/etc/axolotl-env/packages.json": _package_list(lock.packages),
+        "rootfs/etc/axolotl-env/checks.json": chosen.checks.model_dump_json(indent=1) + "\n",
+        "rootfs/etc/axolotl-env/verify.py": (DOCKER / "verify.py").read_text(),
+        **{f"rootfs{path}": text for path, text in chosen.files.items()},
         **{f"smoke/{path.name}": path.read_text() for path in sorted((DOCKER / "smoke").glob("*.*"))},
     }
     dockerfile = _dockerfile(chosen.env)
@@ -128,8 +131,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
         [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, base(architecture).key,
          base(machine).key, lock.uv_platform, version("uv")]
     )  # fmt: skip
-    uv = Path(sysconfig.get_path("scripts")) / "uv"
-    copies = {"packages/uv": uv, **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
+    copies = {"packages/uv": Path(find_uv_bin()), **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
     if sources.ca_bundle:
         copies["packages/ca.pem"] = sources.ca_bundle
     # Not part of the key: where packages come from. Their hashes are.
@@ -137,6 +139,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     return ImagePlan(
         flavour=chosen, release=release, architecture=architecture, lock=lock, sources=sources,
         base=base(architecture), build_base=base(machine), dockerfile=dockerfile, texts=texts, copies=copies,
+        links={f"rootfs{path}": target for path, target in chosen.links.items()},
         key=key, store=settings.store, force=force,
     )  # fmt: skip
 

@@ -30,7 +30,13 @@ class FlavourPython(Record):
 
     version: str = Field(description="Python of the base, as 3.11")
     requirements: tuple[str, ...] = Field(description="{version} stands for the release's version")
-    modules: tuple[str, ...] = Field(description="imported inside the image before it gets its name")
+
+
+class FlavourChecks(Record):
+    """What is checked inside the image before it gets its name, beside the packages being the lock's."""
+
+    modules: tuple[str, ...] = Field(description="imported: what is compiled")
+    cuda: str = Field("", description="CUDA that torch and nvcc must be made for, as 13.0; empty: none")
 
 
 class FlavourLock(Record):
@@ -58,8 +64,11 @@ class Flavour(Record):
     store_gb: float = Field(description="room in the store that a build takes: the base, the squashfs")
     base: FlavourBase
     python: FlavourPython
+    checks: FlavourChecks
     locks: tuple[FlavourLock, ...]
     env: Mapping[str, str] = {}
+    files: Mapping[str, str] = Field({}, description="files of the image: path to text")
+    links: Mapping[str, str] = Field({}, description="symbolic links of the image: path to target")
 
     def architecture(self, machine: str) -> str:
         """Return the image's architecture as ``uname -m`` says, when it is built on ``machine``."""

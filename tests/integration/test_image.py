@@ -97,15 +97,16 @@ def test_a_login_shell_keeps_the_path_of_the_image(image: Image, engine: docker.
     assert in_image(engine, image, "env", "-i", "bash", "-lc", "echo $PATH").strip() == image.env["PATH"]
 
 
-def test_byte_code_is_compiled_and_holds_no_dates(image: Image, engine: docker.DockerClient) -> None:
-    # Bytes 4 to 8 of a .pyc are its flags: 1 is "by hash, not checked" (PEP 552).
+def test_byte_code_is_compiled_and_belongs_to_sources_of_the_release_date(image: Image, engine: docker.DockerClient) -> None:
+    # Bytes 4 to 8 of a .pyc are its flags, 0 is "by date"; 8 to 12 the date of its source (PEP 552).
     code = (
         "import glob; found = glob.glob('/opt/axolotl/lib/python3*/site-packages/**/*.pyc', recursive=True);"
-        "print(len(found), {open(f, 'rb').read(8)[4:].hex() for f in found})"
+        "heads = {open(f, 'rb').read(12)[4:] for f in found};"
+        "print(len(found), *{(int.from_bytes(h[:4], 'little'), int.from_bytes(h[4:], 'little')) for h in heads})"
     )
-    count, flags = in_image(engine, image, "/opt/axolotl/bin/python", "-c", code).split(" ", 1)
+    count, heads = in_image(engine, image, "/opt/axolotl/bin/python", "-c", code).split(" ", 1)
     assert int(count) > 10_000
-    assert flags.strip() == "{'01000000'}"
+    assert heads.strip() == f"(0, {image.release.epoch})"
 
 
 def test_the_record_is_what_the_engine_says(image: Image, engine: docker.DockerClient) -> None:

@@ -93,7 +93,7 @@ def test_a_mirror_that_was_chosen_makes_another_base(settings: Settings) -> None
 def test_what_stays_out_of_the_image_is_copied_into_the_packages_stage_only(settings: Settings) -> None:
     stages = re.split(r"^FROM ", plan(settings).dockerfile, flags=re.MULTILINE)[1:]
     copied = [re.findall(r"^(?:COPY|ADD) (.*) \S+$", stage, flags=re.MULTILINE) for stage in stages]
-    assert copied == [["packages/"], ["--from=packages /opt/axolotl", "environment/", "smoke/"]]
+    assert copied == [["packages/"], ["--from=packages /opt/axolotl", "rootfs/", "smoke/"]]
 
 
 def test_the_smoke_files_are_the_last_layer_so_that_a_change_of_them_reinstalls_nothing(settings: Settings) -> None:
