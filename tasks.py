@@ -173,6 +173,114 @@ def make_edf(
     return console.text(f"{plan.path}: {'written' if plan.changed else 'nothing to do, it says all this already'}")
 
 
+EDF = "EDF: a name in the EDF folder or the engine's search path, or a file (default: axolotl)"
+ENGINE = "whose rules: ce (production), sarus (the next engine) or both"
+
+
+@command(
+    iterable=["edf"],
+    help={
+        "edf": "name, file or folder of EDFs; may be given again (default: axolotl)",
+        "engine": f"{ENGINE} (default: ce)",
+        "fix": "mend what can be mended safely (a copy is kept as .bak)",
+        "rules": "list the rules, and check nothing",
+        "dry_run": "with --fix: show the change, and write nothing",
+        "json": JSON,
+    },
+)
+def check_edf(
+    _: Context,
+    edf: list[str] | None = None,
+    engine: str = "ce",
+    fix: bool = False,
+    rules: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """[edf] Find what is wrong with an EDF, and mend it.
+
+    Example: invoke check-edf --edf axolotl --engine both
+    """
+    from axolotl_env import console, findings
+    from axolotl_env import edf as stage
+    from axolotl_env.settings import load
+
+    if rules:
+        if json:
+            return console.document([rule.model_dump() for rule in stage.rules().values()])
+        return console.table(
+            ("rule", "severity", "says", "source"),
+            ((rule.id, rule.severity, rule.text, rule.source) for rule in stage.rules().values()),
+        )
+    names = stage.named(edf or ["axolotl"], load().settings.edf_dir)
+    for plan in stage.plan_mend(names, engine=engine) if fix else ():
+        console.note(plan.diff.rstrip("\n"))
+        if not dry_run:
+            stage.write_edf(plan)
+    return findings.show(stage.check_edfs(names, engine=engine), json=json, checked=", ".join(names[:3]))
+
+
+@command(help={"edf": EDF, "engine": f"{ENGINE} (default: both)", "json": JSON})
+def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool = False) -> None:
+    """[edf] Show what an EDF means, and where from.
+
+    Example: invoke show-edf --edf axolotl
+    """
+    from axolotl_env import console
+    from axolotl_env import edf as stage
+    from axolotl_env.settings import load
+
+    shown = stage.show_edf(stage.named([edf], load().settings.edf_dir)[0], engine=engine)
+    if json:
+        return console.document(shown.model_dump(mode="json"))
+    console.table(
+        ("key", *shown.environments, "from"),
+        ((row.key, *row.values.values(), row.origin) for row in shown.rows()),
+    )
+    for name, faults in shown.faults.items():
+        console.text(f"\nnot for {name}:\n  " + "\n  ".join(faults))
+    return None
+
+
+@command(
+    iterable=["overlay", "set"],
+    help={
+        "name": "name of the new config: its file, and the folder of its results",
+        "base": "config to start from: a name in configs/, or a file (default: apertus-8b)",
+        "overlay": "change of a few keys: a name in configs/overlays/, or a file; may be given again",
+        "set": "KEY=VALUE changes a key, e.g. datasets.0.path=/data/x.jsonl; may be given again",
+        "output": "file to write (default: NAME.yaml in the working folder)",
+        "force": "replace a file that is there and differs",
+        "dry_run": "print the files, and do nothing",
+    },
+)
+def make_config(
+    _: Context,
+    name: str = "",
+    base: str = "apertus-8b",
+    overlay: list[str] | None = None,
+    set: list[str] | None = None,  # noqa: A002 - the flag's name
+    output: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """[inputs] Write a training config of your own, with real paths in it.
+
+    Example: invoke make-config --name my-run --overlay lora --set datasets.0.path=/data/chat.jsonl
+    """
+    from axolotl_env import console, training
+
+    plan = training.plan_config(
+        name, base=base, overlays=tuple(overlay or ()), assignments=tuple(set or ()), output=output
+    )
+    if dry_run:
+        return console.text("\n".join(f"# {path}\n{text}" for path, text in plan.files.items()))
+    changed = training.write_config(plan, force=force)
+    for path in plan.files:
+        console.text(f"{path}: {'written' if path in changed else 'nothing to do, it says all this already'}")
+    return None
+
+
 @command(
     iterable=["data"],
     help={
@@ -273,6 +381,7 @@ def smoke_test(
         "site": SITE,
         "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
         "debug": "let CUDA, NCCL and torch say more, and run slower",
+        "follow": "print its log until it has ended; Ctrl-C leaves the job alone",
         "dry_run": "print the job script, and do nothing",
         "json": JSON,
     },
@@ -291,6 +400,7 @@ def submit(
     site: str = "",
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     debug: bool = False,
+    follow: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -312,7 +422,109 @@ def submit(
     console.table(
         ("job", "name", "nodes", "run folder"), [(str(job.id), job.name, str(job.nodes), str(job.run_folder))]
     )
+    if follow:
+        return slurm.show_log(loaded.store, str(job.id), follow_on=True)
     return console.note(f"follow it:  invoke logs --job {job.id} --follow\nits state:  invoke status --job {job.id}")
+
+
+JOB = "number of the job (default: the newest on record)"
+
+
+@command(help={"job": "number of the job (default: all of yours that wait or run)", "json": JSON})
+def status(_: Context, job: str = "", json: bool = False) -> None:
+    """[jobs] Print where jobs stand: state, time, last step, loss.
+
+    Example: invoke status --job 123
+    """
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    found = slurm.standings(load().settings.store, job)
+    if json:
+        return console.document([standing.document() for standing in found])
+    columns = ("job", "name", "nodes", "elapsed", "left", "step", "ETA", "loss", "tokens/s", "state")
+    return console.table(columns, (standing.row() for standing in found))
+
+
+@command(
+    help={
+        "job": JOB,
+        "follow": "go on until the job has ended; Ctrl-C leaves the job alone",
+        "rank": "only what this process wrote (default: all of them, and Slurm)",
+    }
+)
+def logs(_: Context, job: str = "", follow: bool = False, rank: str = "") -> None:
+    """[jobs] Print a job's log, and at its end what became of the job.
+
+    Example: invoke logs --job 123 --follow
+    """
+    from axolotl_env import slurm
+    from axolotl_env.settings import load
+
+    slurm.show_log(load().settings.store, job, follow_on=follow, rank=rank)
+
+
+@command(help={"job": "number of the job"})
+def cancel(_: Context, job: str = "") -> None:
+    """[jobs] Cancel a job that waits or runs.
+
+    Example: invoke cancel --job 123
+    """
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    before = slurm.cancel(load().settings.store, job)
+    console.note(f"job {before.id} {before.words}" + (": nothing to cancel" if before.final else ": cancelled"))
+
+
+@command(
+    iterable=["compare"],
+    help={"compare": "number of a job; given twice: what differs between the two", "json": JSON},
+)
+def runs(_: Context, compare: list[str] | None = None, json: bool = False) -> None:
+    """[jobs] List what was submitted, or what differs between two runs.
+
+    Example: invoke runs --compare 123 --compare 124
+    """
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    store = load().settings.store
+    if compare:
+        differences = slurm.compare(store, tuple(compare))
+        return console.document(differences) if json else console.text("\n".join(differences) or "no difference")
+    found = slurm.runs(store)
+    if json:
+        return console.document([job.model_dump(mode="json") for job in found])
+    return console.table(
+        ("job", "name", "nodes", "submitted", "run folder"),
+        ((str(job.id), job.name, str(job.nodes), job.submitted, str(job.run_folder)) for job in found),
+    )
+
+
+@command(
+    help={
+        "set": "name of a token to keep, e.g. HF_TOKEN; its value is asked for, or read from stdin",
+        "remove": "name of a token to forget",
+        "json": JSON,
+    }
+)
+def secrets(_: Context, set: str = "", remove: str = "", json: bool = False) -> None:  # noqa: A002 - the flag's name
+    """[jobs] Keep tokens for jobs in a file that only you can read; list their names.
+
+    Example: invoke secrets --set HF_TOKEN
+    """
+    from axolotl_env import console, slurm
+
+    path = slurm.secrets_path()
+    if set:
+        slurm.set_secret(path, set)
+    if remove:
+        slurm.remove_secret(path, remove)
+    names = slurm.secret_names(path)
+    if json:
+        return console.document({"file": str(path), "names": names})
+    return console.table(("token", "file"), ((name, str(path)) for name in names))
 
 
 @command(help={"site": SITE, "json": JSON})
@@ -363,4 +575,20 @@ def settings(_: Context, json: bool = False) -> None:
     )
 
 
-ns = Collection(build_image, make_edf, check_data, smoke_test, submit, doctor, settings)
+ns = Collection(
+    build_image,
+    make_edf,
+    check_edf,
+    show_edf,
+    make_config,
+    check_data,
+    smoke_test,
+    submit,
+    status,
+    logs,
+    cancel,
+    runs,
+    secrets,
+    doctor,
+    settings,
+)

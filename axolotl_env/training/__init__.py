@@ -8,5 +8,15 @@ from __future__ import annotations
 from axolotl_env.training.data.report import DataReport, check_data
 from axolotl_env.training.data.report import show as show_data
 from axolotl_env.training.log import Metrics, parse_line
+from axolotl_env.training.make import ConfigPlan, plan_config, write_config
 
-__all__ = ["DataReport", "Metrics", "check_data", "parse_line", "show_data"]
+__all__ = [
+    "ConfigPlan",
+    "DataReport",
+    "Metrics",
+    "check_data",
+    "parse_line",
+    "plan_config",
+    "show_data",
+    "write_config",
+]

@@ -1,0 +1,208 @@
+"""make-config: a user's own config from one of ours, overlays and assignments, with real paths in it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from axolotl_env import files
+from axolotl_env.errors import BadInputError, ConflictError, Fault
+from axolotl_env.settings import ROOT
+from axolotl_env.training import document
+from axolotl_env.words import nearest
+
+CONFIGS = ROOT / "configs"
+OVERLAYS = CONFIGS / "overlays"
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+
+
+class ConfigPlan(NamedTuple):
+    """The files to write: the config, and the DeepSpeed JSON beside it if it uses one of ours."""
+
+    path: Path
+    files: Mapping[Path, str]
+
+    @property
+    def changed(self) -> tuple[Path, ...]:
+        """The files that are not there yet, or hold something else."""
+        return tuple(path for path, text in self.files.items() if not _holds(path, text))
+
+
+def plan_config(
+    name: str,
+    *,
+    base: str,
+    overlays: Sequence[str],
+    assignments: Sequence[str],
+    output: str,
+    environ: Mapping[str, str] = os.environ,
+) -> ConfigPlan:
+    """Render a config.
+
+    Args:
+        name: of the new config: its file name, and ``${NAME}`` in paths.
+        base: a name in ``configs/``, or a YAML file.
+        overlays: names in ``configs/overlays/``, or YAML files; later ones win. null switches a key off.
+        assignments: ``key=value``, the value as YAML; ``datasets.0.path=…`` reaches inside.
+        output: file to write; empty: ``NAME.yaml`` in the working folder.
+        environ: where ``${VAR}`` in values comes from.
+
+    Raises:
+        BadInputError: something is unknown, cannot be read, or names a variable that is not set; all at once.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise BadInputError(f"{name!r} is no name for a config", where="--name", hint="letters, digits, . _ and -")
+    source = _find(base, CONFIGS, "--base")
+    yaml_ = _round_trip()
+    config = _load(yaml_, source)
+    folders = {"deepspeed": source.parent}
+    for overlay in overlays:
+        path = _find(overlay, OVERLAYS, "--overlay")
+        for key, value in _load(yaml_, path).items():
+            config[key] = value
+            folders[key] = CONFIGS if path.parent == OVERLAYS else path.parent
+    for assignment in assignments:
+        _assign(config, assignment)
+        folders.pop(assignment.partition("=")[0], None)
+    target = Path(output).expanduser().absolute() if output else Path.cwd() / f"{name}.yaml"
+    _render(config, {**environ, "NAME": name}, source)
+    written: dict[Path, str] = {}
+    deepspeed = config.get("deepspeed")
+    # A path that we wrote is relative to our own configs; one that the user assigned is the user's.
+    if isinstance(deepspeed, str) and "deepspeed" in folders and not Path(deepspeed).is_absolute():
+        beside = target.with_name(f"{target.stem}.deepspeed.json")
+        written[beside] = document.read_text(folders["deepspeed"] / deepspeed)
+        config["deepspeed"] = str(beside)
+    stream = io.StringIO()
+    yaml_.dump(config, stream)
+    text = stream.getvalue()
+    document.parse(text, target)
+    return ConfigPlan(target, {**written, target: text})
+
+
+def write_config(plan: ConfigPlan, *, force: bool = False) -> tuple[Path, ...]:
+    """Write what is planned and is not there yet, and return which files those were.
+
+    Raises:
+        ConflictError: a file is there, says something else, and ``force`` is not given.
+    """
+    changed = plan.changed
+    taken = [path for path in changed if path.exists()]
+    if taken and not force:
+        raise ConflictError(
+            "exists and differs",
+            where=", ".join(map(str, taken)),
+            hint="--force replaces it, --name or --output chooses another",
+        )
+    for path in changed:
+        files.write(path, plan.files[path])
+    return changed
+
+
+def _find(name: str, folder: Path, flag: str) -> Path:
+    path = Path(name).expanduser() if "/" in name or name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if not path.is_file() and path.parent == folder:
+        known = [p.stem for p in folder.glob("*.yaml")]
+        raise BadInputError(f"there is no {name!r} in {folder.name}/", where=flag, hint=nearest(name, known))
+    return path
+
+
+def _round_trip() -> YAML:
+    yaml_ = YAML()
+    yaml_.preserve_quotes = True
+    yaml_.width = 4096  # no line is broken that was not
+    yaml_.indent(mapping=2, sequence=4, offset=2)
+    # axolotl reads YAML 1.1, where an empty value and null are the same; write the word.
+    yaml_.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml_
+
+
+def _load(yaml_: YAML, path: Path) -> CommentedMap:
+    text = document.read_text(path)
+    document.parse(text, path)  # its errors name the line
+    value = yaml_.load(text)
+    assert isinstance(value, CommentedMap)
+    return value
+
+
+def _assign(config: CommentedMap, assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise BadInputError(f"{assignment!r} is not KEY=VALUE", where="--set", hint="e.g. --set learning_rate=2.0e-5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInputError(f"the value is not YAML: {text}", where=f"--set {key}") from error
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        value = float(value)  # 1e-5 is a string in YAML 1.1, and needs no quotes
+    *parents, last = key.split(".")
+    place: Any = config
+    for part in parents:
+        place = _step(place, part, key)
+    if isinstance(place, list):
+        _step(place, last, key)
+        place[int(last)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise BadInputError(f"there is nothing to set inside {'.'.join(parents)}", where=f"--set {key}")
+
+
+def _step(place: object, part: str, key: str) -> object:
+    if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
+        return place[int(part)]
+    if isinstance(place, dict):
+        return place.setdefault(part, CommentedMap())
+    what = f"has {len(place)} items, counted from 0" if isinstance(place, list) else "is a single value"
+    raise BadInputError(f"{part!r} cannot be reached: what it is in {what}", where=f"--set {key}")
+
+
+def _render(value: Any, environ: Mapping[str, str], source: Path) -> None:  # noqa: ANN401 - any YAML value
+    """Fill ``${VAR}``, ``$VAR`` and ``~`` in the strings of a config, in place; templates are left alone."""
+    faults: list[Fault] = []
+
+    def fill(text: str, key: str) -> str:
+        if "{%" in text or "{{" in text or key.endswith("chat_template_jinja"):
+            return text
+
+        def one(match: re.Match[str]) -> str:
+            name = match[1] or match[3]
+            found = environ.get(name) or match[2]
+            if not found:
+                faults.append(Fault(f"variable {name} is not set", key, f"export {name}=…, or --set {key}=…"))
+            return found or ""
+
+        filled = _VARIABLE.sub(one, text)
+        return os.path.expanduser(filled) if filled.startswith("~/") else filled  # noqa: PTH111 - a str, kept as it is
+
+    def walk(part: Any, key: str) -> None:  # noqa: ANN401 - any YAML value
+        items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+        for name, inner in list(items):
+            here = f"{key}.{name}" if key else str(name)
+            if isinstance(inner, str):
+                if (filled := fill(inner, here)) != inner:
+                    part[name] = filled
+            else:
+                walk(inner, here)
+
+    walk(value, "")
+    if faults:
+        raise BadInputError("some paths cannot be filled in", where=str(source), faults=tuple(faults))
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
