@@ -306,6 +306,33 @@ def check_data(
 
 
 @command(
+    help={
+        "edf": "EDF to run in: a name in the EDF folder, or a file (default: axolotl)",
+        "command": "program and arguments, quoted as for a shell; none is started (default: env)",
+        "dry_run": DRY_RUN,
+    }
+)
+def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: bool = False) -> None:
+    """[edf] Run a command here, as the EDF says it will run on Alps.
+
+    Example: invoke run-edf --edf axolotl --command "python -c 'import torch; print(torch.__version__)'"
+    """
+    from axolotl_env import console
+    from axolotl_env.edf import resolve
+    from axolotl_env.runtime import plan_run, run_local, split_command
+
+    plan = plan_run(resolve(edf), split_command(command))
+    if dry_run:
+        return console.text(plan.describe())
+    for hook in plan.skipped:
+        console.note(f"not here, only on Alps: {hook}")
+    result = run_local(plan, on_line=console.text)
+    if result.returncode:
+        raise Exit(code=result.returncode)
+    return None
+
+
+@command(
     iterable=["set"],
     help={
         "edf": "EDF that says what to run in: a name in the EDF folder, or a file (default: axolotl)",

@@ -1,11 +1,30 @@
-"""EDFs (environment definition files of the CSCS Container Engine): write, check, resolve.
+"""EDFs (environment definition files of the CSCS Container Engine): write, check, resolve, show.
 
 In: a squashfs file and a site's facts, or any EDF by name or path. Out: the EDF's text with the difference to
-what is there (:class:`EdfPlan`), its meaning (:class:`Environment`), or what is wrong with it.
+what is there (:class:`EdfPlan`), its meaning (:class:`Environment`), or what is wrong with it (findings).
 """
 
+from axolotl_env.edf.check import check_edfs
+from axolotl_env.edf.mend import plan_mend
 from axolotl_env.edf.model import Environment, Mount
+from axolotl_env.edf.problems import Rule, rules
 from axolotl_env.edf.resolve import resolve
+from axolotl_env.edf.search import named
+from axolotl_env.edf.show import Shown, show_edf
 from axolotl_env.edf.writing import EdfPlan, plan_edf, write_edf
 
-__all__ = ["EdfPlan", "Environment", "Mount", "plan_edf", "resolve", "write_edf"]
+__all__ = [
+    "EdfPlan",
+    "Environment",
+    "Mount",
+    "Rule",
+    "Shown",
+    "check_edfs",
+    "named",
+    "plan_edf",
+    "plan_mend",
+    "resolve",
+    "rules",
+    "show_edf",
+    "write_edf",
+]

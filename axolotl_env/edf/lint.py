@@ -35,8 +35,12 @@ class Subject:
         """Say whether a switch is on."""
         return self.edf.annotations.get(annotation) == "true"
 
-    def written(self) -> Iterator[tuple[Source, KeyPath, str]]:
-        """Yield every string of the EDF and its bases, as it is written."""
+    @cached_property
+    def written(self) -> tuple[tuple[Source, KeyPath, str], ...]:
+        """Every string of the EDF and its bases, as it is written."""
+        return tuple(self._written())
+
+    def _written(self) -> Iterator[tuple[Source, KeyPath, str]]:
         for source in self.resolution.sources:
             data = source.data
             for key in ("base_environment", "image", "workdir", "mounts", "devices"):

@@ -109,7 +109,7 @@ def annotation_values(subject: Subject) -> Iterator[Problem]:
 @finds("annotation-quoted")
 def quoted(subject: Subject) -> Iterator[Problem]:
     """Find a dotted name in quotes."""
-    for source, key, _ in subject.written():
+    for source, key, _ in subject.written:
         if key[0] == "annotations" and any("." in str(part) for part in key):
             name = ".".join(map(str, key[1:]))
             if re.match(r"com\.", name):

@@ -27,7 +27,7 @@ def unknown_keys(subject: Subject) -> Iterator[Problem]:
 @finds("swallowed-key")
 def swallowed_keys(subject: Subject) -> Iterator[Problem]:
     """Find keys of the EDF that stand below a table's header, and are a variable or an annotation there."""
-    for source, key, _ in subject.written():
+    for source, key, _ in subject.written:
         if len(key) == 2 and key[0] in ("env", "annotations") and key[1] in KEYS:
             words = {"key": str(key[1]), "table": str(key[0])}
             yield Problem("swallowed-key", source.place(*key), words, dotted(key))
@@ -47,7 +47,7 @@ def unstated(subject: Subject) -> Iterator[Problem]:
 @finds("tilde", "bare-variable", "open-variable", "unsafe-value")
 def values(subject: Subject) -> Iterator[Problem]:
     """Find values that are not filled as they look, or that mean different things to the engines."""
-    for source, key, text in subject.written():
+    for source, key, text in subject.written:
         name, place = dotted(key), source.place(*key)
         # A mount with a tilde is refused by the reader already.
         if text.startswith("~/") and key[0] in ("image", "workdir", "env"):
@@ -67,7 +67,7 @@ def values(subject: Subject) -> Iterator[Problem]:
 @finds("secret")
 def secrets(subject: Subject) -> Iterator[Problem]:
     """Find secrets by name and by form; they are never shown."""
-    for source, key, text in subject.written():
+    for source, key, text in subject.written:
         if kind := secret_in(str(key[-1]) if key[0] == "env" else "", text):
             yield Problem("secret", source.place(*key), {"key": dotted(key), "kind": kind}, dotted(key))
 
@@ -76,7 +76,7 @@ def secrets(subject: Subject) -> Iterator[Problem]:
 def variables(subject: Subject) -> Iterator[Problem]:
     """Find variables that belong to the host, the job or a rank, and lists of folders that are replaced."""
     known = facts().variables
-    for source, key, text in subject.written():
+    for source, key, text in subject.written:
         if key[0] != "env" or not text:
             continue
         name, at = str(key[1]), source.place(*key)
@@ -95,7 +95,7 @@ def variables(subject: Subject) -> Iterator[Problem]:
 @finds("relative-path", "path-space")
 def paths(subject: Subject) -> Iterator[Problem]:
     """Find paths that depend on where one stands, and paths that an engine breaks."""
-    for source, key, text in subject.written():
+    for source, key, text in subject.written:
         if key[0] not in ("base_environment", "image", "workdir", "mounts"):
             continue
         words, place = {"key": dotted(key), "path": text}, source.place(*key)
@@ -110,7 +110,7 @@ def paths(subject: Subject) -> Iterator[Problem]:
 def mounts_as_written(subject: Subject) -> Iterator[Problem]:
     """Find mounts that the other engine refuses, and /users as a whole."""
     sarus = not subject.engine.one_path_mounts
-    for source, key, text in subject.written():
+    for source, key, text in subject.written:
         if key[0] != "mounts":
             continue
         parts, place, name = text.split(":"), source.place(*key), dotted(key)

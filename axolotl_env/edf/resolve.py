@@ -11,9 +11,10 @@ from axolotl_env.edf.expansion import ExpansionError, expand
 from axolotl_env.edf.model import Engine, Environment, Mount, engines
 from axolotl_env.edf.problems import Place, Problem
 from axolotl_env.edf.reading import Source, UnreadableError, read
+from axolotl_env.edf.search import locate
 from axolotl_env.edf.shape import as_text, leaves, shape
 from axolotl_env.errors import BadInputError
-from axolotl_env.words import nearest, one_of
+from axolotl_env.words import one_of
 
 
 @dataclass(frozen=True)
@@ -119,40 +120,6 @@ def examine_source(source: Source, *, environ: Mapping[str, str], engine: Engine
     resolver = _Resolver(environ, engine, cwd)
     resolver.sources[source.path] = source
     return resolver.resolve(source.path)
-
-
-def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:
-    """Return the file that a name or path stands for, or why there is none."""
-    if name.startswith((".", "/")) or name.endswith(".toml"):
-        path = cwd / name
-        if not path.exists():
-            return Problem("not-found", at, {"name": name, "where": str(path.parent), "hint": _near(name, path.parent)})
-        if path.suffix != ".toml" and path.is_file():
-            return Problem("wrong-suffix", at, {"name": name})
-        return path
-    folders = search_path(environ, engine)
-    for folder in folders:
-        path = folder / f"{name}.toml"
-        if path.is_file():
-            return path
-    words = {"name": name, "where": ", ".join(map(str, folders)) or "an empty EDF_PATH"}
-    return Problem("not-found", at, words | {"hint": _near(name, *folders)})
-
-
-def search_path(environ: Mapping[str, str], engine: Engine) -> tuple[Path, ...]:
-    """Return the folders that an EDF's bare name is looked up in."""
-    home = [str(Path(environ.get("HOME", "/")) / ".edf")]
-    given = environ.get("EDF_PATH")
-    if engine.splits_edf_path:
-        user = [folder for folder in (given or "").split(":") if folder] or home
-    else:
-        user = home if given is None else [given] if given else []
-    return tuple(Path(folder) for folder in (*user, *engine.system_folders))
-
-
-def _near(name: str, *folders: Path) -> str:
-    known = {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
-    return nearest(Path(name).stem, known) if known else "make-edf writes one"
 
 
 class _Resolver:
@@ -270,7 +237,10 @@ class _Resolver:
         try:
             return Value(expand(value.text, self.environ, self.engine), value.place)
         except ExpansionError as error:
-            self.problems.append(Problem(error.rule, value.place, {"key": key, **error.words}))
+            words = {"key": key, **error.words}
+            if key != "mounts":  # the colon of a default would split a mount
+                words["default"] = f", or give a default: ${{{error.words.get('variable')}:-…}}"
+            self.problems.append(Problem(error.rule, value.place, {"default": "", **words}))
             return value
 
     def _absolute(self, path: str) -> str:

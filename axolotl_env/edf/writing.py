@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +12,17 @@ from typing import Any
 from axolotl_env import files
 from axolotl_env.edf.check import problems
 from axolotl_env.edf.editing import comments_kept, put
-from axolotl_env.edf.knowledge import cuda_major, network_profile, own_network, secret_in
+from axolotl_env.edf.items import Item, asked, explicit, refused
+from axolotl_env.edf.knowledge import cuda_major, network_profile, own_network
 from axolotl_env.edf.lint_image import CXI, VARIANT
 from axolotl_env.edf.model import engines
 from axolotl_env.edf.problems import KeyPath, rules
 from axolotl_env.edf.reading import Source, UnreadableError, parse
 from axolotl_env.edf.resolve import examine_source
-from axolotl_env.edf.shape import KEYS, dotted
+from axolotl_env.edf.shape import dotted
 from axolotl_env.errors import BadInputError, ConflictError, Fault
 from axolotl_env.settings import Site
 from axolotl_env.squashfs import Manifest, read_manifest
-from axolotl_env.words import nearest
-
-VARIABLE = re.compile(r"\$\{[A-Za-z_]\w*(:-[^}:]*)?\}", re.ASCII)
-UNSAFE = re.compile(r'[$";`\\\x00-\x1f\x7f]')
-"""What one engine or the other takes apart: raster feeds some values to bash and refuses the rest (018)."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One key that the EDF must have."""
-
-    key: KeyPath
-    value: str | bool | tuple[str, ...]
-    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,9 +118,9 @@ def plan_edf(
         *_annotations(site, manifest, own_network=own_network(str(image))),
         *_network(profile or site.edf.network_profile),
     ]
-    asked, faults = _asked(values, annotations, unset)
-    wanted = {item.key: item for item in [*items, *asked]}
-    faults += [fault for item in wanted.values() for fault in _refused(item)]
+    more, faults = asked(values, annotations, unset)
+    wanted = {item.key: item for item in [*items, *more]}
+    faults += [fault for item in wanted.values() for fault in refused(item)]
     if faults:
         raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
     if path.suffix != ".toml":
@@ -170,11 +156,6 @@ def write_edf(plan: EdfPlan, *, force: bool = False) -> None:
         files.write(plan.path, plan.text)
 
 
-def explicit(mount: str) -> str:
-    """Return a mount with both paths: one alone is refused by the next engine."""
-    return mount if ":" in VARIABLE.sub("", mount) else f"{mount}:{mount}"
-
-
 def _is_file_name(image: Path | str) -> bool:
     return isinstance(image, Path) or image.startswith(("/", ".")) or image.endswith(".sqsh")
 
@@ -198,57 +179,6 @@ def _network(name: str) -> Iterator[Item]:
     if name and (found := network_profile(name)).write:
         for variable, advice in found.variables.items():
             yield Item(("env", variable), advice.value, advice.comment)
-
-
-def _asked(values: Sequence[str], annotations: Sequence[str], unset: Sequence[str]) -> tuple[list[Item], list[Fault]]:
-    """Read ``--set``, ``--annotation`` and ``--unset``."""
-    items = [Item(("env", name), "") for name in unset]
-    faults = []
-    for flag, text in [*(("--set", v) for v in values), *(("--annotation", a) for a in annotations)]:
-        name, equals, value = text.partition("=")
-        key = tuple(name.split(".")) if flag == "--set" else ("annotations", *name.split("."))
-        if not equals or not all(key):
-            faults.append(Fault(f"{text!r} is not KEY=VALUE", flag))
-        elif key[0] == "env" and len(key) == 2:
-            if value:
-                items.append(Item(key, value))
-            else:
-                faults.append(Fault("an empty value removes the variable", name, f"--unset {key[1]} says so"))
-        elif (key[0] == "annotations" and len(key) > 1) or key == ("workdir",):
-            items.append(Item(key, value))
-        elif key in (("entrypoint",), ("writable",)):
-            if value not in ("true", "false"):
-                faults.append(Fault(f"must be true or false, not {value!r}", name))
-            items.append(Item(key, value == "true"))
-        else:
-            known = ("env.NAME", "annotations.NAME", "workdir", "entrypoint", "writable")
-            hint = f"--{'mount' if name == 'mounts' else name}" if name in KEYS else nearest(name, known)
-            faults.append(Fault("cannot be set with --set", name, hint))
-    return items, faults
-
-
-def _refused(item: Item) -> Iterator[Fault]:
-    """Yield why an item cannot stand in an EDF that both engines are to read alike."""
-    where = dotted(item.key)
-    for text in (item.value,) if isinstance(item.value, str) else item.value if isinstance(item.value, tuple) else ():
-        rest = VARIABLE.sub("", text)
-        if found := UNSAFE.search(rest):
-            hint = "export it in the job instead" if item.key[0] == "env" else "take it out"
-            yield Fault(f"{found[0]!r} in {text!r}: the engines read it differently", where, hint)
-        elif rest != text and item.key[0] in ("image", "annotations"):
-            yield Fault(f"a variable in {text!r}: the next engine does not fill it here", where, "write it out")
-        elif item.key[0] == "mounts" and (rest.count(":") not in (1, 2) or not all(_parts(text))):
-            yield Fault(f"{text!r} is not SOURCE:DESTINATION[:FLAGS]", where)
-        elif item.key[0] == "env" and (kind := secret_in(str(item.key[-1]), text)):
-            # Never the value itself: this line goes to a terminal or a log.
-            yield Fault(f"{kind}: an EDF is readable and is handed on to other programs", where, "invoke secrets")
-    if item.key[0] == "env" and not re.fullmatch(r"[A-Za-z_]\w*", str(item.key[1]), re.ASCII):
-        yield Fault("is not a variable's name", where)
-
-
-def _parts(mount: str) -> list[str]:
-    """Return the parts of a mount, its variables kept whole."""
-    return VARIABLE.sub(lambda m: m[0].replace(":", "\0"), mount).split(":")
 
 
 def _present(path: Path) -> str | None:

@@ -1,0 +1,69 @@
+"""Which file an EDF's name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from axolotl_env.edf.model import Engine
+from axolotl_env.edf.problems import Place, Problem
+from axolotl_env.errors import BadInputError
+from axolotl_env.words import nearest
+
+
+def named(given: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Return the EDFs that a user names, for :func:`axolotl_env.edf.resolve`.
+
+    A name that ``folder`` (the setting ``edf_dir``) has is that file; other names are left to the engine's own
+    search path. A folder stands for all EDFs in it; ``~`` is the home.
+
+    Raises:
+        BadInputError: a folder has no EDF in it.
+    """
+    found: list[str] = []
+    for name in given:
+        path = Path(name).expanduser()
+        if path.is_dir() and (name.startswith((".", "/", "~")) or name.endswith("/")):
+            inside = sorted(str(file) for file in path.absolute().glob("*.toml"))
+            if not inside:
+                raise BadInputError("there is no EDF in this folder", where=str(path))
+            found += inside
+        elif (own := folder / f"{name}.toml").is_file():
+            found.append(str(own))
+        else:
+            found.append(str(path) if name.startswith("~") else name)
+    return tuple(found)
+
+
+def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:
+    """Return the file that a name or path stands for, or why there is none."""
+    if name.startswith((".", "/")) or name.endswith(".toml"):
+        path = cwd / name
+        if not path.exists():
+            return Problem("not-found", at, {"name": name, "where": str(path.parent), "hint": _near(name, path.parent)})
+        if path.suffix != ".toml" and path.is_file():
+            return Problem("wrong-suffix", at, {"name": name})
+        return path
+    folders = search_path(environ, engine)
+    for folder in folders:
+        path = folder / f"{name}.toml"
+        if path.is_file():
+            return path
+    words = {"name": name, "where": ", ".join(map(str, folders)) or "an empty EDF_PATH"}
+    return Problem("not-found", at, words | {"hint": _near(name, *folders)})
+
+
+def search_path(environ: Mapping[str, str], engine: Engine) -> tuple[Path, ...]:
+    """Return the folders that an EDF's bare name is looked up in."""
+    home = [str(Path(environ.get("HOME", "/")) / ".edf")]
+    given = environ.get("EDF_PATH")
+    if engine.splits_edf_path:
+        user = [folder for folder in (given or "").split(":") if folder] or home
+    else:
+        user = home if given is None else [given] if given else []
+    return tuple(Path(folder) for folder in (*user, *engine.system_folders))
+
+
+def _near(name: str, *folders: Path) -> str:
+    known = {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    return nearest(Path(name).stem, known) if known else "make-edf writes one"

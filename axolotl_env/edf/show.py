@@ -1,0 +1,83 @@
+"""show-edf: what an EDF means to each engine, with the origin of every value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from axolotl_env.edf.model import Environment, engines
+from axolotl_env.edf.resolve import examine
+from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.records import Record
+from axolotl_env.words import one_of
+
+SAME = "="
+DEFAULT = "(the engine's default)"
+
+
+class Row(Record):
+    """One value of an EDF: ``values`` by engine, ``origins`` as ``file:line``."""
+
+    key: str
+    values: Mapping[str, str]
+    origin: str
+
+
+class Shown(Record):
+    """An EDF as each engine resolves it; an engine that cannot has its faults in ``faults``."""
+
+    environments: Mapping[str, Environment]
+    faults: Mapping[str, tuple[str, ...]]
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return a row for each value, the first engine's order; ``=`` where an engine agrees with the first."""
+        flat = {name: _flat(environment) for name, environment in self.environments.items()}
+        keys = dict.fromkeys(key for values in flat.values() for key in values)
+        first = next(iter(flat))
+        rows = []
+        for key in keys:
+            values = {name: values.get(key, "-") for name, values in flat.items()}
+            shown = {name: SAME if name != first and v == values[first] else v for name, v in values.items()}
+            origins = (environment.origins.get(key) for environment in self.environments.values())
+            rows.append(Row(key=key, values=shown, origin=next((o for o in origins if o), DEFAULT)))
+        return tuple(rows)
+
+
+def show_edf(
+    name_or_path: str, *, engine: str = "both", environ: Mapping[str, str] = os.environ, cwd: Path | None = None
+) -> Shown:
+    """Resolve an EDF by one engine's rules, or by both.
+
+    Raises:
+        BadInputError: no engine that was asked for can resolve it; the faults say why.
+    """
+    one_of(engine, (*engines(), "both"), what="engine", where="--engine")
+    found, faults = {}, {}
+    problems: dict[Fault, None] = {}
+    for one in engines().values() if engine == "both" else (engines()[engine],):
+        resolution = examine(name_or_path, environ=environ, engine=one, cwd=cwd or Path.cwd())
+        if resolution.environment:
+            found[one.name] = resolution.environment
+        else:
+            faults[one.name] = tuple(f"{problem.place}: {problem.text}" for problem in resolution.problems)
+            problems |= dict.fromkeys(problem.fault() for problem in resolution.problems)
+    if not found:
+        raise BadInputError("the EDF cannot be used", where=name_or_path, faults=tuple(problems))
+    return Shown(environments=found, faults=faults)
+
+
+def _flat(environment: Environment) -> dict[str, str]:
+    values: dict[str, Any] = {
+        "image": environment.image or "(none: the host itself)",
+        "workdir": environment.workdir or "(the image's own)",
+        "entrypoint": str(environment.entrypoint).lower(),
+        "writable": str(environment.writable).lower(),
+    }
+    for index, mount in enumerate(environment.mounts):
+        flags = f" ({', '.join(mount.flags)})" if mount.flags else ""
+        values[f"mounts[{index}]"] = f"{mount.source} → {mount.target}{flags}"
+    values |= {f"devices[{index}]": device for index, device in enumerate(environment.devices)}
+    values |= {f"env.{name}": value or "(removed)" for name, value in environment.env.items()}
+    return values | {f"annotations.{name}": value for name, value in environment.annotations.items()}
