@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +13,6 @@ from axolotl_env import console, files, process
 from axolotl_env.errors import WorkFailedError
 from axolotl_env.image.sources import bootstrap_lines, debian_lines
 from axolotl_env.records import Record
-from axolotl_env.release.flavour import FlavourBase
 
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -53,22 +54,35 @@ class BasePlan(Record):
         return f"linux/{DEBIAN_ARCHITECTURES[self.architecture]}"
 
 
-def plan_base(base: FlavourBase, architecture: str, *, mirror: str, epoch: int, store: Path) -> BasePlan:
+def plan_base(
+    suite: str, packages: Sequence[str], architecture: str, *, mirror: str, epoch: int, store: Path
+) -> BasePlan:
     """Return the plan of a base; its key is over all that its content depends on, a mirror that was chosen included."""
-    lines = " ".join(shlex.quote(line) for line in debian_lines(base.suite))
+    lines = " ".join(shlex.quote(line) for line in debian_lines(suite))
     argv = (
         "mmdebstrap", "--variant=minbase", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
-        "--components=main", f"--include={','.join(base.packages)}",
+        "--components=main", f"--include={','.join(packages)}",
         '--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"',
         f"--customize-hook={_FORGET.format(lines=lines)}",
-        base.suite,
+        suite,
     )  # fmt: skip
     key = files.content_key([argv, mirror, epoch, DOCKERFILE])
     return BasePlan(
-        architecture=architecture, key=key, argv=argv, epoch=epoch, suite=base.suite,
+        architecture=architecture, key=key, argv=argv, epoch=epoch, suite=suite,
         mirror=mirror,
-        tar=store / "cache" / f"base-{base.suite}-{architecture}-{key[:12]}.tar",
+        tar=store / "cache" / f"base-{suite}-{architecture}-{key[:12]}.tar",
     )  # fmt: skip
+
+
+def require_programs(plan: BasePlan) -> str:
+    """Return mmdebstrap's path.
+
+    Raises:
+        MissingError: it, or what it needs for another architecture, is not installed.
+    """
+    if plan.architecture != platform.machine():
+        process.find("arch-test", package="arch-test", needed_for="bootstrap Debian for another architecture")
+    return process.find("mmdebstrap", package="mmdebstrap", needed_for="bootstrap the image's Debian")
 
 
 def bootstrap(plan: BasePlan) -> Path:
@@ -81,7 +95,7 @@ def bootstrap(plan: BasePlan) -> Path:
     if plan.tar.is_file():
         return plan.tar
     sources = bootstrap_lines(plan.mirror, plan.suite)
-    program = process.find("mmdebstrap", package="mmdebstrap", needed_for="bootstrap the image's Debian")
+    program = require_programs(plan)
     with (
         files.lock(plan.tar, what="the base"),
         files.replacing(plan.tar) as partial,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from axolotl_env import console, emulation, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
-from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap
+from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap, require_programs
 from axolotl_env.image.engine import Engine
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan
@@ -29,6 +30,7 @@ def build_image(plan: ImagePlan) -> Image:
             with files.lock(plan.store / f"image-{plan.flavour.name}", what="the image"):
                 _check(plan, engine)
                 _build(plan, engine)
+                engine.drop_superseded(plan.flavour.name, plan.name)
         else:
             console.note(f"image {plan.name} is up to date")
         return _record(plan, engine)
@@ -69,12 +71,14 @@ def _check(plan: ImagePlan, engine: Engine) -> None:
         for what, path, gb in needs
         if (free := files.free_bytes(path)) < gb * GB
     ]
-    try:
-        emulation.require(plan.architecture)
-    except MissingError as error:
-        faults.append(error.fault)
+    new_bases = [base for base in (plan.build_base, plan.base) if not base.tar.is_file() and not engine.find(base.name)]
+    for check in (partial(emulation.require, plan.architecture), *(partial(require_programs, b) for b in new_bases)):
+        try:
+            check()
+        except MissingError as error:
+            faults.append(error.fault)
     if faults:
-        raise MissingError("the image cannot be built here", faults=tuple(faults))
+        raise MissingError("the image cannot be built here", faults=tuple(dict.fromkeys(faults)))
 
 
 def _record(plan: ImagePlan, engine: Engine) -> Image:

@@ -97,8 +97,7 @@ class Engine:
     ) -> None:  # fmt: skip
         """Build an image and give it its name when all of it went well.
 
-        Containers and unnamed images that a failure or an interrupt would leave are removed. Of a build that
-        went well the unnamed stage stays as a cache until the next one replaces it.
+        Containers and unnamed images that a failure or an interrupt would leave are removed.
 
         Args:
             dockerfile: its text.
@@ -136,7 +135,6 @@ class Engine:
                 self._newest.close()
                 self._clean(flavour, made, before)
                 raise
-        self._drop_old_stages(flavour)
 
     def image(self, name: str) -> dict[str, Any]:
         """Return what the engine knows about an image that is there."""
@@ -191,12 +189,16 @@ class Engine:
                     self._api.remove_image(image)
             time.sleep(0.2)
 
-    def _drop_old_stages(self, flavour: str) -> None:
-        """Keep the newest unnamed stage of a flavour, which is the cache of the next build."""
-        stages = self._unnamed(flavour)
-        for image in sorted(stages, key=lambda item: int(item["Created"]))[:-1]:
+    def drop_superseded(self, flavour: str, name: str) -> None:
+        """Remove what earlier builds of a flavour left: all images but ``name``, all unnamed stages but the newest.
+
+        The newest stage is the cache of the next build. What is in use stays.
+        """
+        stages = sorted(self._unnamed(flavour), key=lambda image: int(image["Created"]))[:-1]
+        tags = [tag for image in self._api.images(name=name.partition(":")[0]) for tag in image["RepoTags"] or ()]
+        for old in [*(tag for tag in tags if not tag.endswith(name)), *(image["Id"] for image in stages)]:
             with contextlib.suppress(APIError):
-                self._api.remove_image(image["Id"])
+                self._api.remove_image(old)
 
 
 def export_image(image: Image) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,9 +114,12 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     architecture = chosen.architecture(machine)
     lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release)
 
-    def base(of: str) -> BasePlan:
-        return plan_base(chosen.base, of, mirror=sources.debian_mirror, epoch=release.epoch, store=settings.store)
+    def base(packages: Sequence[str], of: str) -> BasePlan:
+        return plan_base(
+            chosen.base.suite, packages, of, mirror=sources.debian_mirror, epoch=release.epoch, store=settings.store
+        )
 
+    image_base, stage_base = base(chosen.base.packages, architecture), base(chosen.base.stage_packages, machine)
     texts = {
         "packages/lock.txt": lock.path.read_text(),
         "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
@@ -128,8 +131,8 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     }
     dockerfile = _dockerfile(chosen.env)
     key = files.content_key(
-        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, base(architecture).key,
-         base(machine).key, lock.uv_platform, version("uv")]
+        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, image_base.key,
+         stage_base.key, lock.uv_platform, version("uv")]
     )  # fmt: skip
     copies = {"packages/uv": Path(find_uv_bin()), **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
     if sources.ca_bundle:
@@ -138,7 +141,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     texts["packages/uv.toml"] = f'index = [{{ url = "{sources.index}", default = true }}]\n' if sources.index else ""
     return ImagePlan(
         flavour=chosen, release=release, architecture=architecture, lock=lock, sources=sources,
-        base=base(architecture), build_base=base(machine), dockerfile=dockerfile, texts=texts, copies=copies,
+        base=image_base, build_base=stage_base, dockerfile=dockerfile, texts=texts, copies=copies,
         links={f"rootfs{path}": target for path, target in chosen.links.items()},
         key=key, store=settings.store, force=force,
     )  # fmt: skip

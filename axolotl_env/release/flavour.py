@@ -23,6 +23,7 @@ class FlavourBase(Record):
 
     suite: str
     packages: tuple[str, ...]
+    stage_packages: tuple[str, ...] = Field(description="of the stage that installs, on the building machine")
 
 
 class FlavourPython(Record):

@@ -97,7 +97,9 @@ def test_a_login_shell_keeps_the_path_of_the_image(image: Image, engine: docker.
     assert in_image(engine, image, "env", "-i", "bash", "-lc", "echo $PATH").strip() == image.env["PATH"]
 
 
-def test_byte_code_is_compiled_and_belongs_to_sources_of_the_release_date(image: Image, engine: docker.DockerClient) -> None:
+def test_byte_code_is_compiled_and_belongs_to_sources_of_the_release_date(
+    image: Image, engine: docker.DockerClient
+) -> None:
     # Bytes 4 to 8 of a .pyc are its flags, 0 is "by date"; 8 to 12 the date of its source (PEP 552).
     code = (
         "import glob; found = glob.glob('/opt/axolotl/lib/python3*/site-packages/**/*.pyc', recursive=True);"
@@ -179,14 +181,14 @@ def test_an_interrupted_build_leaves_nothing(
     assert not list(store.glob("**/.*"))
 
 
-def test_a_new_build_replaces_the_stage_that_the_last_one_left_as_its_cache(
-    store: Path, engine: docker.DockerClient
-) -> None:
-    build_image(tiny_plan(store))
+def test_a_new_build_replaces_the_image_and_the_cache_of_the_last_one(store: Path, engine: docker.DockerClient) -> None:
+    first = build_image(tiny_plan(store))
     changed = tiny_plan(store, key="f" * 64)
     changed = changed.model_copy(update={"dockerfile": TINY.replace("mkdir", "mkdir -p")})
-    build_image(changed)
+    second = build_image(changed)
     assert len(left_behind(engine)) == 1
+    assert [found.tags for found in engine.images.list(f"axolotl-env/{FLAVOUR}")] == [[second.name]]
+    assert first.name != second.name
 
 
 def test_a_dead_engine_is_one_clear_line(tmp_path: Path) -> None:
