@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 
@@ -116,6 +117,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def kind(path: str | Path) -> Literal["file", "folder", "other", ""]:
+    """Return what a path leads to; "" for nothing that we can see.
+
+    Unlike pathlib's questions it never raises: a folder that may not be entered, a name that is too long, links
+    that go round.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - path may be a str
+    except (OSError, ValueError):
+        return ""
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
 def free_bytes(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import get_args
 from axolotl_env.edf import lint_image, lint_network, lint_values  # noqa: F401
 from axolotl_env.edf.lint import CHECKS, Subject
 from axolotl_env.edf.model import Engine, engines
-from axolotl_env.edf.problems import Problem, rules
+from axolotl_env.edf.problems import Place, Problem, rules
 from axolotl_env.edf.resolve import Resolution, examine
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding, Severity
@@ -75,7 +75,11 @@ def problems(
     if resolution.draft:
         image = resolution.draft.image
         if image not in manifests:
-            manifests[image] = read_manifest(Path(image)) if image.startswith("/") else None
+            manifests[image] = None
+            try:
+                manifests[image] = read_manifest(Path(image)) if image.startswith("/") else None
+            except BadInputError as error:
+                found.append(Problem("manifest", Place(error.fault.where), {"detail": error.fault.what}))
         subject = Subject(resolution, resolution.draft, engine, environ, manifests[image])
         for check in dict.fromkeys(CHECKS.values()):
             found += check(subject)

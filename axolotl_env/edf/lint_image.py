@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.edf.knowledge import facts, own_network
 from axolotl_env.edf.lint import Subject, finds
 from axolotl_env.edf.problems import Change, Problem
@@ -32,12 +32,11 @@ def image_file(subject: Subject) -> Iterator[Problem]:
         return
     if sarus:
         yield subject.problem("image-file", "image", image=image)
-    days = next((days for folder, days in facts().purged.items() if image.startswith(f"{folder}/")), 0)
-    if "$" not in image and not Path(image).is_file():
-        purged = f" (files there are deleted when nobody reads them for {days} days)" if days else ""
-        yield subject.problem("image-missing", "image", image=image, purged=purged)
-    elif days:
-        yield subject.problem("image-purged", "image", image=image, days=str(days))
+    if "$" not in image and files.kind(image) != "file":
+        yield subject.problem("image-missing", "image", image=image)
+    for folder, days in facts().purged.items():
+        if image.startswith(f"{folder}/"):
+            yield subject.problem("image-purged", "image", image=image, days=str(days))
 
 
 @finds("image-separator", "image-floating")

@@ -88,7 +88,7 @@ def variables(subject: Subject) -> Iterator[Problem]:
         elif re.fullmatch(known.dropped, name):
             yield Problem("dropped-variable", at, words, dotted(key))
         elif re.fullmatch(known.paths, name):
-            own = f"${{{name}}}" in text or f"${name}" in text
+            own = re.search(rf"\$\{{?{name}\b", text)
             yield Problem("path-variable" if own else "replaced-path", at, words, dotted(key))
 
 

@@ -27,4 +27,4 @@ def plan_mend(
             before, text = texts.get(path) or (read(path).text,) * 2
             text = remove(text, change.key) if change.value is None else put(text, change.key, change.value)
             texts[path] = before, text
-    return tuple(EdfPlan(path.resolve(), before, text) for path, (before, text) in texts.items())
+    return tuple(EdfPlan(Path(os.path.realpath(path)), before, text) for path, (before, text) in texts.items())

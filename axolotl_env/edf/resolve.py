@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.edf.expansion import ExpansionError, expand
 from axolotl_env.edf.model import Engine, Environment, Mount, engines
 from axolotl_env.edf.problems import Place, Problem
@@ -187,9 +188,9 @@ class _Resolver:
 
     def _may_enter(self, path: Path, chain: tuple[Path, ...], place: Place) -> bool:
         names = [str(p) for p in (*chain, path)]
-        same = [p.resolve() for p in chain]
-        if path.resolve() in same:
-            cycle = " → ".join(names[same.index(path.resolve()) :])
+        same = [os.path.realpath(p) for p in chain]
+        if (real := os.path.realpath(path)) in same:
+            cycle = " → ".join(names[same.index(real) :])
             self.problems.append(Problem("base-cycle", place, {"cycle": cycle}))
         elif len(chain) >= self.engine.max_files:
             words = {"limit": str(self.engine.max_files), "chain": " → ".join(names)}
@@ -299,8 +300,8 @@ class _Resolver:
         if "sqsh" in flags and not engine.keeps_sqsh_flag:
             # The file is looked at where the EDF is read, and then bound as a plain file.
             source, flags = str(self.cwd / source), tuple(flag for flag in flags if flag != "sqsh")
-            if not Path(source).is_file():
-                rule = "sqsh-not-a-file" if Path(source).exists() else "sqsh-missing"
+            if (found := files.kind(source)) != "file":
+                rule = "sqsh-not-a-file" if found else "sqsh-missing"
                 self.problems.append(Problem(rule, raw.place, {"path": source}))
                 return None
         return Mount(source=self._escaped(source), target=self._escaped(self._absolute(raw.target)), flags=flags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.edf.model import Engine
 from axolotl_env.edf.problems import Place, Problem
 from axolotl_env.errors import BadInputError
@@ -23,12 +24,12 @@ def named(given: Sequence[str], folder: Path) -> tuple[str, ...]:
     found: list[str] = []
     for name in given:
         path = Path(name).expanduser()
-        if path.is_dir() and (name.startswith((".", "/", "~")) or name.endswith("/")):
+        if files.kind(path) == "folder" and (name.startswith((".", "/", "~")) or name.endswith("/")):
             inside = sorted(str(file) for file in path.absolute().glob("*.toml"))
             if not inside:
                 raise BadInputError("there is no EDF in this folder", where=str(path))
             found += inside
-        elif (own := folder / f"{name}.toml").is_file():
+        elif files.kind(own := folder / f"{name}.toml") == "file":
             found.append(str(own))
         else:
             found.append(str(path) if name.startswith("~") else name)
@@ -39,15 +40,17 @@ def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, 
     """Return the file that a name or path stands for, or why there is none."""
     if name.startswith((".", "/")) or name.endswith(".toml"):
         path = cwd / name
-        if not path.exists():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             return Problem("not-found", at, {"name": name, "where": str(path.parent), "hint": _near(name, path.parent)})
-        if path.suffix != ".toml" and path.is_file():
-            return Problem("wrong-suffix", at, {"name": name})
-        return path
+        except (OSError, ValueError):
+            return path  # it is there and cannot be read: the reader says why
+        return path if path.suffix == ".toml" or path.is_dir() else Problem("wrong-suffix", at, {"name": name})
     folders = search_path(environ, engine)
     for folder in folders:
         path = folder / f"{name}.toml"
-        if path.is_file():
+        if files.kind(path) == "file":
             return path
     words = {"name": name, "where": ", ".join(map(str, folders)) or "an empty EDF_PATH"}
     return Problem("not-found", at, words | {"hint": _near(name, *folders)})
@@ -65,5 +68,5 @@ def search_path(environ: Mapping[str, str], engine: Engine) -> tuple[Path, ...]:
 
 
 def _near(name: str, *folders: Path) -> str:
-    known = {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    known = {path.stem for folder in folders if files.kind(folder) == "folder" for path in folder.glob("*.toml")}
     return nearest(Path(name).stem, known) if known else "make-edf writes one"

@@ -125,7 +125,7 @@ def plan_edf(
         raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
     if path.suffix != ".toml":
         raise BadInputError("the engines read only names that end in .toml", where=str(path))
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     before = _present(path)
     text, conflicts = _merge(path, before, list(wanted.values()))
     warnings, note = _warnings(parse(path, text.encode()), site, manifest, environ)

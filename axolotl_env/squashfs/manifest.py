@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.errors import MissingError
 from axolotl_env.image import ImagePlan
 from axolotl_env.records import Record
@@ -61,7 +62,7 @@ def read_manifest(squashfs: Path) -> Manifest | None:
         BadInputError: there is one, and it does not fit.
     """
     path = manifest_path(squashfs)
-    return Manifest.load(path) if path.is_file() else None
+    return Manifest.load(path) if files.kind(path) == "file" else None
 
 
 def default_path(settings: Settings, image: ImagePlan) -> Path:
