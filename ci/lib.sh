@@ -112,7 +112,7 @@ run_invoke() { "$VENV/bin/python" -m invoke "$@"; }
 engine_answers() { "$VENV/bin/python" -c 'import docker; docker.from_env(timeout=10).ping()' 2>/dev/null; }
 
 podman_socket() {
-    if is_root; then echo /run/podman/podman.sock; else echo "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/podman/podman.sock"; fi
+    if is_root; then echo /run/podman/podman.sock; else echo "${XDG_RUNTIME_DIR:-/tmp/podman-run-$(id -u)}/podman/podman.sock"; fi
 }
 
 # An engine is there, or one that we can start. A user needs none but Podman, which is one of PROGRAMS.
@@ -134,7 +134,7 @@ ensure_engine() {
     elif is_root && has dockerd; then
         start_engine dockerd
     elif ! is_root && has podman; then
-        mkdir -p "$(dirname "$(podman_socket)")"
+        (umask 077 && mkdir -p "$(dirname "$(podman_socket)")")
         export DOCKER_HOST=$podman_host
         start_engine podman system service --time=0 "$DOCKER_HOST"
     else
