@@ -12,6 +12,7 @@ from axolotl_env.edf import lint_image, lint_network, lint_values  # noqa: F401
 from axolotl_env.edf.lint import CHECKS, Subject
 from axolotl_env.edf.model import Engine, engines
 from axolotl_env.edf.problems import Place, Problem, rules
+from axolotl_env.edf.reading import Source
 from axolotl_env.edf.resolve import Resolution, examine
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding, Severity
@@ -51,10 +52,11 @@ def inspect(
     one_of(engine, (*engines(), BOTH), what="engine", where="--engine")
     chosen = list(engines().values()) if engine == BOTH else [engines()[engine]]
     manifests: dict[str, Manifest | None] = {}
+    known: dict[Path, Source] = {}
     found: dict[tuple[str, str, str], list[tuple[Engine, Problem]]] = {}
     for name in dict.fromkeys(names):
         for one in chosen:
-            resolution = examine(name, environ=environ, engine=one, cwd=cwd or Path.cwd())
+            resolution = examine(name, environ=environ, engine=one, cwd=cwd or Path.cwd(), known=known)
             for problem in problems(resolution, engine=one, environ=environ, manifests=manifests):
                 where = f"{problem.place}:{problem.place.column}"
                 found.setdefault((problem.rule, where, problem.text), []).append((one, problem))

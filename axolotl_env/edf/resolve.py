@@ -110,25 +110,32 @@ def resolve(
     return found.environment
 
 
-def examine(name_or_path: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path) -> Resolution:
-    """Resolve, and return what is wrong instead of raising it."""
-    resolver = _Resolver(environ, engine, cwd)
+def examine(
+    name_or_path: str,
+    *,
+    environ: Mapping[str, str],
+    engine: Engine,
+    cwd: Path,
+    known: dict[Path, Source] | None = None,
+) -> Resolution:
+    """Resolve, and return what is wrong instead of raising it; ``known`` keeps the files that were read."""
+    resolver = _Resolver(environ, engine, cwd, {} if known is None else known)
     return resolver.resolve(resolver.locate(name_or_path, Place(name_or_path)))
 
 
 def examine_source(source: Source, *, environ: Mapping[str, str], engine: Engine, cwd: Path) -> Resolution:
     """Resolve a text that is not, or not yet, what its file says."""
-    resolver = _Resolver(environ, engine, cwd)
-    resolver.sources[source.path] = source
+    resolver = _Resolver(environ, engine, cwd, {source.path: source})
     return resolver.resolve(source.path)
 
 
 class _Resolver:
-    def __init__(self, environ: Mapping[str, str], engine: Engine, cwd: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], engine: Engine, cwd: Path, known: dict[Path, Source]) -> None:
         self.environ = environ
         self.engine = engine
         self.cwd = cwd
         self.problems: list[Problem] = []
+        self.known = known
         self.sources: dict[Path, Source] = {}
         self.merged: dict[Path, Merged] = {}
 
@@ -153,11 +160,11 @@ class _Resolver:
         if done and len(chain) + done.height <= self.engine.max_files:
             return done
         try:
-            source = self.sources.get(path) or read(path)
+            source = self.known.get(path) or read(path)
         except UnreadableError as error:
             self.problems.append(error.problem)
             return None
-        self.sources[path] = source
+        self.known[path] = self.sources[path] = source
         wrong = [
             p for p in shape(source, self.engine) if not (p.rule == "unknown-key" and self.engine.unknown_keys_ignored)
         ]

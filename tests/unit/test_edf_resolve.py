@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -335,6 +337,18 @@ def test_an_unknown_engine_names_the_nearest() -> None:
 
 # ── random graphs of bases against a reference of few lines ───────────────────────────────────────────────
 
+
+@pytest.fixture(scope="session")
+def lab() -> ModuleType:
+    path = Path(__file__).parents[1] / "slurm/lab/edf_resolve.py"
+    spec = importlib.util.spec_from_file_location("lab_edf_resolve", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 NAMES = ("e0", "e1", "e2", "e3", "e4", "e5")
 
 
@@ -420,3 +434,43 @@ def test_any_graph_of_bases_resolves_as_the_reference_does(
         assert [f"{m.source}:{m.target}" for m in got.mounts] == expected["mounts"]
         assert dict(got.env) == expected["env"]
         assert dict(got.annotations) == expected["annotations"]
+
+
+def lab_says(lab: ModuleType, name: str) -> dict[str, list[Any]] | None:
+    """Return what the reader of the Slurm lab makes of an EDF; it was written apart from ours."""
+    try:
+        records = list(lab.plan(lab.load(name)))
+    except lab.EdfError:
+        return None
+    kinds: dict[str, list[Any]] = {"image": [], "writable": [], "mount": [], "env": [], "unset": []}
+    for kind, *fields in records:
+        kinds.setdefault(kind, []).append(tuple(fields))
+    return kinds
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(links=st.tuples(*LINKS), drawn=st.lists(SETTINGS, min_size=len(NAMES), max_size=len(NAMES)))
+def test_any_graph_of_bases_resolves_as_in_the_slurm_lab(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lab: ModuleType,
+    links: tuple[list[str], ...],
+    drawn: list[dict[str, Any]],
+) -> None:
+    for mount in "abc":
+        (tmp_path / mount).mkdir(exist_ok=True)
+    for name, bases, more in zip(NAMES, links, drawn, strict=True):
+        text = edf_text(name, bases, more).replace("'/", f"'{tmp_path}/").replace(":/", f":{tmp_path}/")
+        (tmp_path / f"{name}.toml").write_text(text)
+        (tmp_path / f"{name}.sqsh").touch()
+    for key, value in {**ENVIRON, "EDF_PATH": str(tmp_path)}.items():
+        monkeypatch.setenv(key, value)
+    ours, theirs = look(tmp_path, "e0", "ce", EDF_PATH=str(tmp_path)).environment, lab_says(lab, "e0")
+    assert (ours is None) == (theirs is None)
+    if ours and theirs:
+        assert theirs["image"] == [(ours.image,)]
+        assert theirs["writable"] == [(str(int(ours.writable)),)]
+        assert list(dict.fromkeys(theirs["mount"])) == [(m.source, m.target, "+".join(m.flags)) for m in ours.mounts]
+        # The lab takes "" for unset as it is written, before variables are filled.
+        assert dict(theirs["env"]) == {key: value for key, value in ours.env.items() if value}
+        assert {name for (name,) in theirs["unset"]} == {key for key, value in ours.env.items() if not value}
