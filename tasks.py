@@ -408,6 +408,7 @@ def smoke_test(
         "site": SITE,
         "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
         "debug": "let CUDA, NCCL and torch say more, and run slower",
+        "requeue": "let Slurm start it again when a node fails or another job needs the nodes",
         "follow": "print its log until it has ended; Ctrl-C leaves the job alone",
         "dry_run": "print the job script, and do nothing",
         "json": JSON,
@@ -427,6 +428,7 @@ def submit(
     site: str = "",
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     debug: bool = False,
+    requeue: bool = False,
     follow: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -439,7 +441,7 @@ def submit(
     from axolotl_env.settings import load
 
     loaded = load(site=site, time=time, account=account, partition=partition).settings
-    request = slurm.JobRequest(config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug)
+    request = slurm.JobRequest(config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug, requeue)
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))
@@ -607,6 +609,7 @@ ns = Collection(
     make_edf,
     check_edf,
     show_edf,
+    run_edf,
     make_config,
     check_data,
     smoke_test,

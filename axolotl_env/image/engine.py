@@ -44,7 +44,8 @@ class Engine:
     def __init__(self) -> None:
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         try:
-            self._api = docker.APIClient(**kwargs_from_env(), version="auto")
+            # Minutes: on a busy disk the engine takes them to remove an image of several GB.
+            self._api = docker.APIClient(**kwargs_from_env(), version="auto", timeout=600)
             self._api.hooks["response"] = [self._remember]
             self._version = self._api.version()
         except (DockerException, OSError) as error:

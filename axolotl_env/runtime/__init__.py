@@ -5,6 +5,6 @@ In: a resolved :class:`~axolotl_env.edf.Environment` and a command. Out: its exi
 
 from __future__ import annotations
 
-from axolotl_env.runtime.local import LocalRun, plan_run, run_local
+from axolotl_env.runtime.local import LocalRun, plan_run, run_local, split_command
 
-__all__ = ["LocalRun", "plan_run", "run_local"]
+__all__ = ["LocalRun", "plan_run", "run_local", "split_command"]

@@ -6,8 +6,8 @@ Source of the order: docs.cscs.ch, container-engine/edf; NVIDIA/enroot's start t
 from __future__ import annotations
 
 import os
-import platform
 import secrets
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,12 +48,33 @@ class LocalRun:
     skipped: tuple[str, ...]
     """What the EDF asks for and only Alps has: hooks, devices."""
 
+    def describe(self) -> str:
+        """Return the plan as text, for ``--dry-run``."""
+        rows = [("squashfs", str(self.image)), ("podman", shlex.join(self.podman))]
+        rows += [("unset", ", ".join(self.unset)), ("command", shlex.join(self.command))]
+        rows += [("only on Alps", skipped) for skipped in self.skipped]
+        return "\n".join(f"{name:<13} {value}" for name, value in rows)
+
+
+def split_command(line: str) -> tuple[str, ...]:
+    """Split a command as a shell would; no shell is started.
+
+    Raises:
+        BadInputError: a quote is not closed, or there is nothing.
+    """
+    try:
+        words = tuple(shlex.split(line))
+    except ValueError as error:
+        raise BadInputError(f"cannot be read: {error}", where=f"--command {line}") from error
+    if not words:
+        raise BadInputError("is empty", where="--command")
+    return words
+
 
 def plan_run(
     environment: Environment,
     command: Sequence[str],
     *,
-    image_env: Mapping[str, str],
     network: str = "host",
     mounts: Sequence[Mount] = (),
     env: Mapping[str, str] | None = None,
@@ -63,13 +84,13 @@ def plan_run(
     Args:
         environment: the resolved EDF.
         command: program and arguments in the container.
-        image_env: the image's own variables; they win over the host's, and the EDF's over them.
         network: ``host`` as on Alps, or ``none`` to prove that nothing is fetched.
         mounts: more than the EDF's, for the folder of a smoke test.
         env: more variables, on top of the EDF's.
 
     Raises:
-        BadInputError: the EDF names no squashfs file that is here.
+        BadInputError: the EDF names no squashfs file that is here, or one that no engine could start.
+        MissingError: squashfs-tools are not installed.
     """
     image = Path(environment.image)
     if not image.is_file():
@@ -78,7 +99,8 @@ def plan_run(
             where=str(environment.path),
             hint="invoke build-image makes it, invoke make-edf writes its path",
         )
-    effective = {**image_env, **environment.env, **(env or {})}
+    # The EDF's win over the image's, and both over the host's, which all leak in.
+    effective = {**_image_env(image), **environment.env, **(env or {})}
     values = [f"--env={name}={value}" for name, value in effective.items() if value]
     unset = tuple(name for name, value in environment.env.items() if not value)
     unset += tuple(name for name in DROPPED_FROM_HOST if name not in effective)
@@ -127,9 +149,18 @@ def run_local(
             process.run([podman, "rm", "--force", "--ignore", "--time=0", plan.name], check=False)
 
 
-def is_foreign(architecture: str) -> bool:
-    """Return whether programs of this architecture need emulation here."""
-    return architecture != platform.machine()
+def _image_env(image: Path) -> dict[str, str]:
+    """Read the image's own variables, as the engine does: from ``/etc/environment`` in the file."""
+    unsquashfs = process.find("unsquashfs", package="squashfs-tools", needed_for="read the squashfs")
+    read = process.run([unsquashfs, "-cat", image, "etc/environment", "etc/rc"], merge_stderr=False, check=False)
+    if read.returncode != 0:
+        raise BadInputError(
+            "is no squashfs that the container engine can start: it has no /etc/environment and /etc/rc",
+            where=str(image),
+            hint="invoke build-image makes one",
+        )
+    text = process.run([unsquashfs, "-cat", image, "etc/environment"], merge_stderr=False).stdout
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def _volume(mount: Mount) -> str:

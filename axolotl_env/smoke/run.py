@@ -70,14 +70,13 @@ class SmokePlan:
         )  # fmt: skip
         mounts = (*self.mounts, Mount(source=str(work), target=INSIDE, flags=()))
         # No network: what a training fetches here in secret fails on a node without internet.
-        return plan_run(self.environment, command, image_env=self.manifest.env, network="none", mounts=mounts)
+        return plan_run(self.environment, command, network="none", mounts=mounts)
 
     def describe(self) -> str:
         """Return the plan as text, for ``--dry-run``."""
         if self.present:
             return f"nothing to do: this test of this squashfs was healthy; report {self.report_path}"
-        run = self.run_in(Path("FOLDER"))
-        return "\n".join(["podman " + " ".join(run.podman), "  in " + str(run.image), "  " + " ".join(run.command)])
+        return self.run_in(Path("FOLDER")).describe()
 
 
 def plan_smoke(
