@@ -1,13 +1,37 @@
-"""A training as a Slurm job: its script, its submission and its record.
+"""A training as a Slurm job: its script, its submission, its record, and what becomes of it.
 
 In: what the user asks for (:class:`JobRequest`), a site, a resolved :class:`~axolotl_env.edf.Environment`. Out: a
 :class:`JobPlan` (``--dry-run`` shows its script) and, once Slurm has taken it, a :class:`Job` that is saved in the
-run folder.
+run folder. From then on: :func:`show_log`, :func:`standings`, :func:`cancel`, :func:`runs`.
 """
 
 from axolotl_env.slurm.checks import check
+from axolotl_env.slurm.cluster import duration
+from axolotl_env.slurm.history import compare, find_run, runs
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
 from axolotl_env.slurm.plan import plan_job
+from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret
+from axolotl_env.slurm.show import show_log
+from axolotl_env.slurm.standing import Standing, cancel, standings
 from axolotl_env.slurm.submit import submit
 
-__all__ = ["Job", "JobPlan", "JobRequest", "check", "plan_job", "submit"]
+__all__ = [
+    "Job",
+    "JobPlan",
+    "JobRequest",
+    "Standing",
+    "cancel",
+    "check",
+    "compare",
+    "duration",
+    "find_run",
+    "plan_job",
+    "remove_secret",
+    "runs",
+    "secret_names",
+    "secrets_path",
+    "set_secret",
+    "show_log",
+    "standings",
+    "submit",
+]

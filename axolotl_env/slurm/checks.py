@@ -19,6 +19,7 @@ from axolotl_env.slurm import training_config
 from axolotl_env.slurm.cluster import limit_faults
 from axolotl_env.slurm.job import JobRequest, parse_time
 from axolotl_env.slurm.mounts import View
+from axolotl_env.slurm.secrets import secret_names, secrets_path
 from axolotl_env.squashfs import Manifest, read_manifest
 
 MAX_NODES = 100_000
@@ -40,6 +41,7 @@ class Checked:
     """The same as text; the user's own where nothing was assigned."""
     nodes: int
     image_sha256: str
+    secrets_file: Path
 
 
 def check(
@@ -73,6 +75,7 @@ def check(
     text: str | None = None
     content: dict[str, Any] = {}
     environment, manifest = None, None
+    secrets_file = secrets_path(environ)
     try:
         if not request.config:
             raise BadInputError("no config is given", where="--config", hint="the axolotl YAML to train")
@@ -88,9 +91,12 @@ def check(
     if environment and text is not None:
         view = View(environment.mounts)
         faults += _path_faults(content, config, settings.store, view)
+        faults += _token_faults(content, secrets_file, environ)
         if not faults:
             sha256 = manifest.sha256 if manifest else ""
-            return Checked(request, settings, site, environment, view, config, content, text, nodes or 1, sha256)
+            return Checked(
+                request, settings, site, environment, view, config, content, text, nodes or 1, sha256, secrets_file
+            )
     raise BadInputError("the job cannot run as it is", faults=tuple(faults))
 
 
@@ -156,3 +162,18 @@ def _path_faults(content: Mapping[str, object], config: Path, store: Path, view:
             fault := training_config.check_reference(reference, folder=inside or "/", view=view)
         ):
             yield Fault(fault.what, f"{config}: {fault.where}", fault.hint)
+
+
+def _token_faults(content: Mapping[str, object], secrets_file: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    try:
+        kept = secret_names(secrets_file)
+    except BadInputError as error:
+        yield error.fault
+        return
+    mode = content.get("wandb_mode") or environ.get("WANDB_MODE")
+    netrc = Path(environ.get("HOME", "/"), ".netrc")
+    logged_in = netrc.is_file() and "wandb" in netrc.read_text(errors="replace")
+    wanted = content.get("wandb_project") and mode not in ("disabled", "offline") and not logged_in
+    if wanted and "WANDB_API_KEY" not in (*kept, *environ):
+        what = "Weights & Biases is asked for, and there is no WANDB_API_KEY"
+        yield Fault(what, "wandb_project", "invoke secrets --set WANDB_API_KEY, or wandb_mode: offline in the config")

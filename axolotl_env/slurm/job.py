@@ -8,7 +8,7 @@ from pathlib import Path
 
 from axolotl_env.records import Record
 
-OUTPUT, ERROR = "logs/%j.out", "logs/%j.err"
+LOG = "logs/%j.log"
 """Relative to the run folder; Slurm fills in %j, the job's number."""
 
 
@@ -24,6 +24,7 @@ class JobRequest:
     edf: str = "axolotl"
     assignments: tuple[str, ...] = ()
     debug: bool = False
+    requeue: bool = False
 
 
 class Job(Record):
@@ -52,14 +53,9 @@ class Job(Record):
     argv: tuple[str, ...]
 
     @property
-    def output(self) -> Path:
-        """The log of stdout."""
-        return self.run_folder / OUTPUT.replace("%j", str(self.id))
-
-    @property
-    def error(self) -> Path:
-        """The log of stderr."""
-        return self.run_folder / ERROR.replace("%j", str(self.id))
+    def log(self) -> Path:
+        """The log: stdout and stderr, in the order in which they came."""
+        return self.run_folder / LOG.replace("%j", str(self.id))
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
             partition=settings.partition,
             reservation=request.reservation,
             dependency=request.dependency,
+            secrets_file=checked.secrets_file,
+            requeue=request.requeue,
             preprocess=training_config.needs_preprocessing(checked.content, checked.nodes * processes),
             debug=request.debug,
         ),

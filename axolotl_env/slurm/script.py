@@ -12,7 +12,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined, Template
 
 from axolotl_env.settings import SiteSlurm
-from axolotl_env.slurm.job import ERROR, OUTPUT
+from axolotl_env.slurm.job import LOG
 
 PYTHON = "/opt/axolotl/bin/python"
 """The image's interpreter, absolute: the engine's login shell may have reset PATH."""
@@ -35,12 +35,13 @@ class ScriptInputs:
     edf: Path
     config_inside: str
     config_folder_inside: str
+    secrets_file: Path
     time: str = ""
     account: str = ""
     partition: str = ""
     reservation: str = ""
     dependency: str = ""
-    secrets_file: Path | None = None
+    requeue: bool = False
     preprocess: bool = True
     debug: bool = False
 
@@ -52,8 +53,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     options = {
         "job-name": inputs.name,
         "chdir": str(inputs.run_folder),
-        "output": f"{logs}/{OUTPUT}",
-        "error": f"{logs}/{ERROR}",
+        "output": f"{logs}/{LOG}",
         "open-mode": "append",
         "nodes": str(inputs.nodes),
         "ntasks-per-node": "1",
@@ -75,9 +75,13 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     if inputs.debug:
         variables |= DEBUG
     return _template().render(
-        directives=[f"--{key}={value}" for key, value in options.items() if value],
+        directives=[
+            *(f"--{key}={value}" for key, value in options.items() if value),
+            # Said either way: the cluster's default may start a training anew that nobody asked for.
+            "--requeue" if inputs.requeue else "--no-requeue",
+        ],
         variables=variables,
-        secrets_file=str(inputs.secrets_file or ""),
+        secrets_file=str(inputs.secrets_file),
         config=inputs.config_inside,
         config_folder=inputs.config_folder_inside,
         node_cache=site.node_cache,

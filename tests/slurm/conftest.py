@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import pwd
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ class Lab:
 
     folder: Path
     environ: Mapping[str, str]
+    started: list[subprocess.Popen[str]]
+
+    def end_all(self) -> None:
+        """End what a test started and, because it failed, did not wait for."""
+        while self.started:
+            with self.started.pop() as process:
+                process.kill()
 
     def run(self, *argv: str | Path, user: str = "root", check: bool = True) -> str:
         """Run a Slurm client (or anything) and return its stdout."""
@@ -52,7 +60,7 @@ class Lab:
             become = ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups"]
             become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         home = self.home(user)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*become, *map(str, argv)],
             cwd=cwd or home,
             env={**self.environ, "HOME": str(home), "USER": user, "PYTHONDONTWRITEBYTECODE": "1", **environ},
@@ -61,6 +69,8 @@ class Lab:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def home(self, user: str = "root") -> Path:
         """Return the home folder of a user in the lab, made at the first call."""
@@ -81,7 +91,11 @@ class Lab:
     def start_invoke(
         self, *argv: str | Path, user: str = "root", cwd: Path | None = None, environ: Mapping[str, str] = {}
     ) -> subprocess.Popen[str]:
-        return self.start(sys.executable, "-m", "invoke", "-r", ROOT, *argv, user=user, cwd=cwd, environ=environ)
+        return self.start(*self.invoke_command(*argv), user=user, cwd=cwd, environ=environ)
+
+    @staticmethod
+    def invoke_command(*argv: str | Path) -> list[str]:
+        return [sys.executable, "-m", "invoke", "-r", str(ROOT), *map(str, argv)]
 
     def wait(self, job: int, *states: str, timeout: float = 120) -> str:
         """Wait until Slurm gives the job one of the states (default: a final one) and return it."""
@@ -113,11 +127,17 @@ def lab() -> Iterator[Lab]:
     environ |= {"SLURM_CONF": str(folder / "etc/slurm.conf"), "XDG_CONFIG_HOME": str(folder / "no-settings")}
     try:
         assert started.returncode == 0, f"the lab did not start:\n{started.stdout}\n{started.stderr}"
-        yield Lab(folder, environ)
+        yield Lab(folder, environ, [])
     finally:
         stopped = subprocess.run([LAB / "stop.sh", folder], capture_output=True, text=True, timeout=90, check=False)
         shutil.rmtree(folder)
         assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left(lab: Lab) -> Iterator[None]:
+    yield
+    lab.end_all()
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +151,83 @@ def small_image(request: pytest.FixtureRequest) -> Path:
         subprocess.run([maker, partial], check=True, timeout=300)
         partial.rename(image)
     return image
+
+
+@dataclass(frozen=True)
+class Training:
+    """A config, its EDF, and how to submit it."""
+
+    lab: Lab
+    folder: Path
+    user: str
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "tiny config.yaml"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return {"AXOLOTL_ENV_STORE": str(self.store), "AXOLOTL_ENV_SITE": str(SITE)}
+
+    def submit(self, *flags: str, **environ: str) -> Any:  # noqa: ANN401 - the JSON of a job
+        done = self.lab.invoke(*self.command(*flags), "--json", user=self.user, environ={**self.environ, **environ})
+        return document(done)
+
+    def command(self, *flags: str) -> list[str]:
+        return ["submit", f"--config={self.config}", f"--edf={self.folder}/edf.toml", *flags]
+
+    def seen(self, rank: int) -> Any:  # noqa: ANN401 - what a stand-in process wrote
+        return json.loads((self.folder / f"out/rank-{rank}.json").read_text())
+
+    def set(self, **keys: object) -> None:
+        with self.config.open("a") as file:
+            file.writelines(f"{key}: {value}\n" for key, value in keys.items())
+
+
+Make = Callable[..., Training]
+
+
+def _maker(lab: Lab, image: Path) -> Iterator[Make]:
+    made: list[Path] = []
+
+    def training(name: str = "training", user: str = USER) -> Training:
+        folder = lab.home(user) / f"{next(_numbers)} {name}"
+        made.append(folder)
+        folder.mkdir()
+        folder.joinpath("out").mkdir()
+        folder.joinpath("data.jsonl").write_text("{}\n")
+        folder.joinpath("tiny config.yaml").write_text(
+            f"datasets:\n- path: data.jsonl\n  type: completion\noutput_dir: {json.dumps(str(folder / 'out'))}\n"
+        )
+        folder.joinpath("edf.toml").write_text(
+            f'image = "{image}"\n'
+            f"mounts = [{json.dumps(f'{folder}:{folder}')}, {json.dumps(f'{STAND_IN}:/stand-in:ro')}]\n"
+            '[env]\nPYTHONPATH = "/stand-in"\n'
+        )
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, user)
+        return Training(lab, folder, user)
+
+    yield training
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def make(lab: Lab, small_image: Path) -> Iterator[Make]:
+    yield from _maker(lab, small_image)
+
+
+@pytest.fixture(scope="module")
+def make_for_module(lab: Lab, small_image: Path) -> Iterator[Make]:
+    yield from _maker(lab, small_image)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> Any:  # noqa: ANN401 - any JSON value

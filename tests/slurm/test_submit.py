@@ -3,87 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.slurm.conftest import SITE, STAND_IN, USER, Lab, document
+from tests.slurm.conftest import Make
 
 pytestmark = pytest.mark.slurm
-
-
-@dataclass(frozen=True)
-class Training:
-    """A config, its EDF, and how to submit it."""
-
-    lab: Lab
-    folder: Path
-    user: str
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "tiny config.yaml"
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        return {"AXOLOTL_ENV_STORE": str(self.store), "AXOLOTL_ENV_SITE": str(SITE)}
-
-    def submit(self, *flags: str, **environ: str) -> Any:  # noqa: ANN401 - the JSON of a job
-        done = self.lab.invoke(*self.command(*flags), "--json", user=self.user, environ={**self.environ, **environ})
-        return document(done)
-
-    def command(self, *flags: str) -> list[str]:
-        return ["submit", f"--config={self.config}", f"--edf={self.folder}/edf.toml", *flags]
-
-    def seen(self, rank: int) -> Any:  # noqa: ANN401 - what a stand-in process wrote
-        return json.loads((self.folder / f"out/rank-{rank}.json").read_text())
-
-    def set(self, **keys: object) -> None:
-        with self.config.open("a") as file:
-            file.writelines(f"{key}: {value}\n" for key, value in keys.items())
 
 
 @pytest.fixture(params=["a folder", 'it\'s "odd" $HOME `x` %j é'])
 def odd_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-Make = Callable[..., Training]
-
-
-@pytest.fixture
-def make(lab: Lab, small_image: Path) -> Iterator[Make]:
-    made: list[Path] = []
-
-    def training(name: str = "training", user: str = USER) -> Training:
-        folder = lab.home(user) / f"{len(made)}{name}"
-        made.append(folder)
-        folder.mkdir()
-        folder.joinpath("out").mkdir()
-        folder.joinpath("data.jsonl").write_text("{}\n")
-        folder.joinpath("tiny config.yaml").write_text(
-            f"datasets:\n- path: data.jsonl\n  type: completion\noutput_dir: {json.dumps(str(folder / 'out'))}\n"
-        )
-        folder.joinpath("edf.toml").write_text(
-            f'image = "{small_image}"\n'
-            f"mounts = [{json.dumps(f'{folder}:{folder}')}, {json.dumps(f'{STAND_IN}:/stand-in:ro')}]\n"
-            '[env]\nPYTHONPATH = "/stand-in"\n'
-        )
-        for path in (folder, *folder.iterdir()):
-            shutil.chown(path, user)
-        return Training(lab, folder, user)
-
-    yield training
-    for folder in made:
-        shutil.rmtree(folder)
 
 
 def test_two_nodes_train_together_and_the_record_leads_to_the_logs(make: Make) -> None:
@@ -104,7 +35,7 @@ def test_two_nodes_train_together_and_the_record_leads_to_the_logs(make: Make) -
     folder = Path(job["run_folder"])
     assert json.loads((folder / "job.json").read_text()) == job
     assert (folder / "config.yaml").read_text() == training.config.read_text()
-    log = (folder / f"logs/{job['id']}.out").read_text()
+    log = (folder / f"logs/{job['id']}.log").read_text()
     assert log.count("'loss'") == 3
     assert "start " in log.splitlines()[0]
     assert f"job {job['id']} exit code 0 after" in log.splitlines()[-1]
@@ -112,14 +43,17 @@ def test_two_nodes_train_together_and_the_record_leads_to_the_logs(make: Make) -
 
 def test_caches_are_the_jobs_own_lie_on_the_node_and_are_gone_afterwards(make: Make) -> None:
     training = make()
-    jobs = [training.submit(), training.submit()]
-    caches = []
-    for job in jobs:
-        training.lab.wait(job["id"])
-        environ = training.seen(0)["environ"]
-        caches += [environ[name] for name in ("TRITON_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TMPDIR")]
-        assert f"axolotl-{job['id']}." in environ["TMPDIR"] or job is jobs[0]
-    assert not [path for path in caches if Path(path).exists()]
+    training.set(steps=4, pause=0.5)
+    job = training.submit("--nodes=2")
+    training.lab.wait(job["id"])
+    folders = set()
+    for rank in (0, 1):
+        environ = training.seen(rank)["environ"]
+        caches = [Path(environ[name]) for name in ("TRITON_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TMPDIR")]
+        assert not [cache for cache in caches if cache.exists()]
+        folders |= {cache.parent for cache in caches}
+    assert len(folders) == 2
+    assert all(folder.name.startswith(f"axolotl-{job['id']}.") for folder in folders)
 
 
 def test_the_job_ends_with_the_code_of_the_training(make: Make) -> None:
@@ -128,7 +62,7 @@ def test_the_job_ends_with_the_code_of_the_training(make: Make) -> None:
     job = training.submit("--nodes=2")
     assert training.lab.wait(job["id"]) == "FAILED"
     assert "ExitCode=17:0" in training.lab.run("scontrol", "show", "job", str(job["id"]))
-    assert "exit code 17 after" in Path(job["run_folder"], f"logs/{job['id']}.out").read_text()
+    assert "exit code 17 after" in Path(job["run_folder"], f"logs/{job['id']}.log").read_text()
 
 
 def test_odd_names_reach_the_job_unchanged(make: Make, odd_name: str) -> None:
@@ -139,7 +73,7 @@ def test_odd_names_reach_the_job_unchanged(make: Make, odd_name: str) -> None:
         training.lab.run("squeue", "--states=all", "--noheader", "--format=%j", f"--job={job['id']}") == odd_name + "\n"
     )
     assert training.seen(0)["cwd"] == str(training.folder)
-    assert Path(job["run_folder"], f"logs/{job['id']}.out").is_file()
+    assert Path(job["run_folder"], f"logs/{job['id']}.log").is_file()
 
 
 def test_settings_of_the_submitting_shell_do_not_reach_the_training(make: Make) -> None:

@@ -41,7 +41,7 @@ def test_two_nodes_train_as_one_and_the_log_has_the_losses(lab: Lab, squashfs: P
     job = document(lab.invoke(*command, user=USER, environ=environ))
 
     assert lab.wait(job["id"], timeout=300) == "COMPLETED", logs(job["run_folder"])
-    log = Path(job["run_folder"], f"logs/{job['id']}.out").read_text()
+    log = Path(job["run_folder"], f"logs/{job['id']}.log").read_text()
     steps = [metrics for line in log.splitlines() if (metrics := parse_line(line)) and "loss" in metrics]
     assert len(steps) == 6, log
     assert all(0.05 < step["loss"] < 20 and step["grad_norm"] > 0 for step in steps)

@@ -31,6 +31,7 @@ def inputs(**changes: object) -> ScriptInputs:
         "edf": Path("/home/alice/.edf/axolotl.toml"),
         "config_inside": "/store/runs/tiny-1/config.yaml",
         "config_folder_inside": "/home/alice/configs",
+        "secrets_file": Path("/home/alice/.config/axolotl-env/secrets"),
     }
     return ScriptInputs(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -51,7 +52,7 @@ def test_bash_and_shellcheck_find_nothing_wrong(site: SiteSlurm, odd: str, more:
             edf=Path("/", odd),
             preprocess=more,
             debug=more,
-            secrets_file=Path("/", odd) if more else None,
+            secrets_file=Path("/", odd),
         ),
         site,
     )
@@ -83,7 +84,8 @@ def test_without_gpus_no_directive_asks_for_them_and_what_is_not_given_is_left_t
 def test_the_container_is_the_steps_never_the_jobs() -> None:
     script = render(inputs(), ALPS)
     assert not [d for d in directives(script) if "environment" in d]
-    assert "--environment=/home/alice/.edf/axolotl.toml" in script
+    assert "edf=/home/alice/.edf/axolotl.toml\n" in script
+    assert script.count('--environment="$edf"') == 1
 
 
 def test_kernels_are_serialised_only_for_debugging() -> None:
@@ -93,7 +95,7 @@ def test_kernels_are_serialised_only_for_debugging() -> None:
 
 def test_a_percent_sign_in_the_folder_of_the_logs_is_no_pattern() -> None:
     script = render(inputs(run_folder=Path("/store/100%j")), CPU)
-    assert "--output=/store/100%%j/logs/%j.out" in directives(script)
+    assert "--output=/store/100%%j/logs/%j.log" in directives(script)
     assert "--chdir=/store/100%j" in directives(script)
 
 

@@ -9,6 +9,14 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
+from typing import TextIO
+
+
+def tee(source: TextIO, sink: TextIO, prefix: str) -> None:
+    for line in source:
+        print(f"{prefix}{line}", end="", file=sink, flush=True)
+
 
 parser = argparse.ArgumentParser()
 for option in ("nnodes", "nproc-per-node", "max-restarts", "tee"):
@@ -29,5 +37,15 @@ for local in range(options.nproc_per_node):
         "WORLD_SIZE": str(options.nnodes * options.nproc_per_node),
         "RDZV": f"{options.rdzv_backend} {options.rdzv_endpoint} {options.rdzv_id}",
     }
-    processes.append(subprocess.Popen([sys.executable, "-m", options.module, *options.arguments], env=environ))
+    prefix = os.environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"].replace("${rank}", environ["RANK"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", options.module, *options.arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for source, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+        threading.Thread(target=tee, args=(source, sink, prefix)).start()
+    processes.append(process)
 sys.exit(max(process.wait() for process in processes))

@@ -1,0 +1,173 @@
+"""Following a job to its end: its log as it grows, its states as they change, and why it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from axolotl_env.errors import BadInputError, MissingError
+from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.reading import Reading, Tail, is_bar, rank_of, tame
+from axolotl_env.slurm.state import JobState, job_state
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the log."""
+ASK_EVERY = 4.0
+"""Seconds between two questions to the controller, which has other users too."""
+GIVE_UP_AFTER = 900.0
+"""Seconds without an answer of the controller."""
+SETTLE = 5.0
+"""Seconds that the last lines may take to come through a shared file system."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended (or stands, where it was not followed to its end)."""
+
+    state: JobState
+    reading: Reading
+
+    @property
+    def succeeded(self) -> bool:
+        """Say whether the job did what it was for."""
+        return self.state.name == "COMPLETED" and not self.reading.not_finite_at
+
+    def describe(self) -> tuple[str, str]:
+        """Return what happened in a sentence, and what to do about it ("" where nothing is known)."""
+        state, reading = self.state, self.reading
+        said = f"job {state.id} {state.words}"
+        if state.name == "FAILED":
+            said += f" with exit code {state.exit_code}" + (f", signal {state.signal}" if state.signal else "")
+        if reading.not_finite_at and state.name in ("FAILED", "COMPLETED"):
+            said += f"; the gradient norm is no number since loss line {reading.not_finite_at}: the training diverged"
+            return said, "lower learning_rate, longer warmup, or look at the data of that step"
+        if state.name == "TIMEOUT":
+            return said, "a longer --time, or --chain to go on from the last checkpoint"
+        if state.name in ("NODE_FAIL", "BOOT_FAIL"):
+            return said, "submit again; --requeue lets Slurm do that"
+        if state.name in ("FAILED", "OUT_OF_MEMORY") and (found := reading.diagnosis):
+            where = self._node(found.node)
+            said += f"; {found.cause.name}: {found.cause.what}" + (f" ({where})" if where else "")
+            hint = found.cause.hint
+            if found.cause.excludes_node and where:
+                hint += f": --exclude {where}"
+            return f"{said}\n  {found.line}", hint
+        return said, ""
+
+    def _node(self, where: str) -> str:
+        if not where.startswith("task "):
+            return where
+        # Task N runs on the N-th node: one task a node.
+        try:
+            hosts = slurm("scontrol", "show", "hostnames", self.state.nodes).split()
+        except MissingError:
+            return where
+        number = int(where.split()[1])
+        return hosts[number] if number < len(hosts) else where
+
+
+@dataclass
+class Watch:
+    """A job's log files, read as they grow."""
+
+    job: int
+    files: tuple[Path, ...]
+    on_line: Callable[[str], None]
+    rank: int | None = None
+    reading: Reading = field(default_factory=Reading)
+
+    def __post_init__(self) -> None:
+        """Open the tails."""
+        self._tails = [Tail(file) for file in dict.fromkeys(self.files)]
+        self._bar = ""
+
+    def pump(self, *, rest: bool = False) -> bool:
+        """Hand on the new lines; say whether there were any."""
+        grew = False
+        for tail in self._tails:
+            for line in tail.lines(rest=rest):
+                grew = True
+                self.reading.read(line)
+                shown = tame(line)
+                # A bar that moves is one line here: the next real line says how far it is.
+                if not is_bar(shown) and (self.rank is None or rank_of(shown) == self.rank):
+                    self.on_line(shown)
+        return grew
+
+
+def follow(
+    job: int,
+    files: tuple[Path, ...],
+    *,
+    on_line: Callable[[str], None],
+    on_state: Callable[[JobState], None],
+    rank: int | None = None,
+) -> Ending:
+    """Hand on a job's log from its first line, and its states, until it has ended.
+
+    A question that Slurm does not answer is asked again; a requeued job is followed into its next run.
+
+    Args:
+        job: its number.
+        files: its logs; they need not be there yet.
+        on_line: called with each line.
+        on_state: called when the state or the reason changes.
+        rank: only lines that this process wrote.
+
+    Raises:
+        BadInputError: Slurm knows no such job.
+        MissingError: Slurm has not answered for a quarter of an hour.
+    """
+    watch = Watch(job, files, on_line, rank)
+    shown, asked, answered = "", float("-inf"), time.monotonic()
+    while True:
+        watch.pump()
+        now = time.monotonic()
+        if now - asked >= (LOOK_EVERY if watch.reading.ended else ASK_EVERY):
+            asked = now
+            try:
+                state = known(job)
+                answered = now
+            except MissingError:
+                if now - answered > GIVE_UP_AFTER:
+                    raise
+                continue
+            if state.words != shown:
+                shown = state.words
+                on_state(state)
+            if state.final:
+                break
+        time.sleep(LOOK_EVERY)
+    end = time.monotonic() + SETTLE
+    while not watch.reading.ended and any(file.exists() for file in files) and time.monotonic() < end:
+        time.sleep(LOOK_EVERY)
+        watch.pump()
+    watch.pump(rest=True)
+    return Ending(state, watch.reading)
+
+
+def read_log(job: int, files: tuple[Path, ...], *, on_line: Callable[[str], None], rank: int | None = None) -> Ending:
+    """Hand on a job's log as it is now.
+
+    Raises:
+        BadInputError: Slurm knows no such job.
+        MissingError: Slurm does not answer.
+    """
+    watch = Watch(job, files, on_line, rank)
+    watch.pump(rest=True)
+    return Ending(known(job), watch.reading)
+
+
+def known(job: int) -> JobState:
+    """Return a job's state.
+
+    Raises:
+        BadInputError: Slurm knows no such job.
+        MissingError: Slurm does not answer.
+    """
+    state = job_state(job)
+    if state is None:
+        raise BadInputError(f"Slurm knows no job {job}", where="--job", hint="invoke runs lists yours")
+    return state

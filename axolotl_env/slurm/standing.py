@@ -1,0 +1,100 @@
+"""Where jobs stand: state, time, and how far the training is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.cluster import duration
+from axolotl_env.slurm.follow import known
+from axolotl_env.slurm.history import logs_of, runs
+from axolotl_env.slurm.reading import Reading
+from axolotl_env.slurm.state import JobState, my_jobs
+
+TAIL = 1 << 18
+"""Bytes of a log's end that are read for the last step."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job's state and the last that its training said."""
+
+    name: str
+    state: JobState
+    reading: Reading
+
+    def row(self) -> tuple[str, ...]:
+        """Return it as cells of a table."""
+        state, reading = self.state, self.reading
+        left = duration(max(0, state.limit - state.elapsed)) if state.limit and not state.final else ""
+        step = f"{reading.done}/{reading.total}" if reading.total else ""
+        loss, speed = (f"{value:g}" if value is not None else "" for value in (reading.last.get("loss"), reading.speed))
+        cells = (str(state.id), self.name, state.nodes, duration(state.elapsed), left, step, reading.left, loss, speed)
+        return (*(cell or "-" for cell in cells), state.words)
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values; times in seconds."""
+        state, reading = self.state, self.reading
+        return {
+            "job": state.id,
+            "name": self.name,
+            "state": state.name,
+            "meaning": state.words,
+            "reason": state.reason,
+            "exit_code": state.exit_code,
+            "nodes": state.nodes,
+            "start": state.start,
+            "elapsed": state.elapsed,
+            "limit": state.limit,
+            "step": reading.done,
+            "steps": reading.total,
+            "eta": reading.left,
+            "metrics": dict(reading.last),
+        }
+
+
+def standings(store: Path, job: str) -> tuple[Standing, ...]:
+    """Return where a job stands, or all of the caller's that wait or run.
+
+    Raises:
+        BadInputError: there is no such job.
+        MissingError: Slurm does not answer.
+    """
+    if job:
+        logs = logs_of(store, job)
+        return (Standing(logs.record.name if logs.record else "", known(logs.id), _end_of(logs.files)),)
+    records = {record.id: record for record in runs(store)}
+    return tuple(
+        Standing(records[number].name, known(number), _end_of((records[number].log,)))
+        if number in records
+        else Standing("", known(number), Reading())
+        for number in my_jobs()
+    )
+
+
+def cancel(store: Path, job: str) -> JobState:
+    """Cancel a job; one that has ended stays as it is.
+
+    Raises:
+        BadInputError: there is no such job.
+        WorkFailedError: Slurm refuses: it is somebody else's.
+        MissingError: Slurm does not answer.
+    """
+    number = logs_of(store, job).id
+    state = known(number)
+    if not state.final:
+        slurm("scancel", str(number))
+    return state
+
+
+def _end_of(files: tuple[Path, ...]) -> Reading:
+    reading = Reading()
+    for file in files:
+        if not file.exists():
+            continue
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - TAIL))
+            for line in stream.read().decode(errors="replace").splitlines():
+                reading.read(line)
+    return reading

@@ -1,0 +1,251 @@
+"""What becomes of jobs on the real Slurm, as its user sees it: each ending with its state, cause and exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.slurm.conftest import LAB, USER, Lab, Make, Training, document
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def too_long(make_for_module: Make) -> tuple[Training, Any]:
+    """A job that exceeds the shortest time limit there is, a minute: started first, looked at last."""
+    training = make_for_module("too long")
+    training.set(steps=1000, pause=1)
+    return training, training.submit("--time=1")
+
+
+def follow(training: Training, job: Any, *flags: str) -> subprocess.Popen[str]:  # noqa: ANN401
+    return training.lab.start_invoke(
+        "logs", f"--job={job['id']}", "--follow", *flags, user=training.user, environ=training.environ
+    )
+
+
+def followed(training: Training, job: Any, *flags: str) -> tuple[int, str, str]:  # noqa: ANN401
+    process = follow(training, job, *flags)
+    out, err = process.communicate(timeout=150)
+    return process.returncode, out, err
+
+
+def wait_for(what: Callable[[], bool], timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_losses_are_shown_while_the_job_runs_and_the_end_within_seconds(make: Make) -> None:
+    training = make()
+    training.set(steps=8, pause=1)
+    job = training.submit("--nodes=2")
+    process = follow(training, job)
+    assert process.stdout
+    seen = ""
+    while "'loss'" not in seen:
+        seen = process.stdout.readline()
+        assert seen
+    # The first loss was here before the job was over.
+    assert training.lab.wait(job["id"], "RUNNING", timeout=1) == "RUNNING"
+    training.lab.wait(job["id"])
+    ended = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - ended < 6
+    assert process.returncode == 0, err
+    assert out.count("'loss'") == 7
+    assert f"job {job['id']} completed" in err
+
+
+def test_only_the_lines_of_one_process_are_shown_if_asked(make: Make) -> None:
+    training = make()
+    job = training.submit("--nodes=2")
+    _, out, _ = followed(training, job, "--rank=1")
+    lines = [line for line in out.splitlines() if line]
+    assert lines
+    assert all("[rank1]:" in line for line in lines)
+
+
+def test_a_job_that_diverges_fails_though_its_exit_code_is_0(make: Make) -> None:
+    training = make()
+    training.set(nan_from=2)
+    code, _, err = followed(training, training.submit())
+    assert code == 1
+    assert "the gradient norm is no number since loss line 2: the training diverged" in err
+
+
+def test_a_job_that_dies_on_one_node_names_the_cause_and_the_node(make: Make) -> None:
+    training = make()
+    training.set(fail_rank=1, fail_at=2, fail_code=17)
+    code, _, err = followed(training, training.submit("--nodes=2"))
+    assert code == 1
+    assert "failed with exit code 17; out of memory (GPU): a GPU ran out of memory (nid002)" in err
+    assert "smaller micro_batch_size" in err
+
+
+def test_a_cancelled_job_ends_the_following(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=1)
+    job = training.submit()
+    process = follow(training, job)
+    training.lab.wait(job["id"], "RUNNING")
+    done = training.lab.invoke("cancel", f"--job={job['id']}", user=USER, environ=training.environ)
+    assert done.returncode == 0, done.stderr
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"job {job['id']} was cancelled" in err
+    again = training.lab.invoke("cancel", f"--job={job['id']}", user=USER, environ=training.environ)
+    assert "nothing to cancel" in again.stderr
+
+
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_come_back(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=1)
+    job = training.submit()
+    training.lab.wait(job["id"], "RUNNING")
+    process = follow(training, job)
+    assert process.stdout
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"job {job['id']} goes on without you" in err
+    assert f"invoke logs --job {job['id']} --follow comes back" in err
+    assert training.lab.wait(job["id"], "RUNNING") == "RUNNING"
+    training.lab.run("scancel", str(job["id"]))
+
+
+def test_a_job_that_waits_says_what_for(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=1)
+    first = training.submit()
+    second = training.submit(f"--dependency=afterok:{first['id']}")
+    process = follow(training, second)
+    assert process.stderr
+    assert "waits: it waits for the job that it depends on" in process.stderr.readline()
+    shown = document(
+        training.lab.invoke("status", f"--job={second['id']}", "--json", user=USER, environ=training.environ)
+    )
+    assert [(s["state"], s["reason"]) for s in shown] == [("PENDING", "Dependency")]
+    training.lab.run("scancel", str(first["id"]), str(second["id"]))
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+
+
+def test_a_requeued_job_is_followed_into_its_next_run_and_its_log_is_kept(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.5)
+    job = training.submit("--requeue")
+    process = follow(training, job)
+    assert process.stdout
+    while "'loss'" not in process.stdout.readline():
+        pass
+    text = training.config.read_text()
+    Path(job["run_folder"], "config.yaml").write_text(text.replace("steps: 1000", "steps: 2"))
+    training.lab.run("scontrol", "requeue", str(job["id"]))
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    assert "Training completed!" in out
+    log = Path(job["run_folder"], f"logs/{job['id']}.log").read_text()
+    assert log.count(f"job {job['id']} on 1 nodes") == 2
+    assert training.seen(0)["environ"]["RDZV"].endswith(f"{job['id']}-1")
+
+
+@pytest.fixture
+def lost_node(lab: Lab) -> Iterator[Callable[[str], None]]:
+    lost = []
+
+    def lose(node: str) -> None:
+        lost.append(node)
+        os.kill(int((lab.folder / f"run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
+
+    yield lose
+    for node in lost:
+        subprocess.run([LAB / "node.sh", lab.folder, node], check=True)
+        wait_for(lambda node=node: "idle" in lab.run("sinfo", "--noheader", f"--nodes={node}", "--format=%T"))  # type: ignore[misc]
+
+
+def test_a_lost_node_is_named_as_the_reason(make: Make, lost_node: Callable[[str], None]) -> None:
+    training = make()
+    training.set(steps=1000, pause=1)
+    job = training.submit("--nodes=2")
+    process = follow(training, job)
+    training.lab.wait(job["id"], "RUNNING")
+    wait_for(lambda: (training.folder / "out/rank-1.json").exists())
+    lost_node(training.seen(1)["host"])
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert f"job {job['id']} lost a node" in err
+
+
+def test_status_tells_the_step_and_the_loss_of_what_runs(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.2)
+    job = training.submit("--name=my run")
+    log = Path(job["run_folder"], f"logs/{job['id']}.log")
+    wait_for(lambda: log.exists() and "'loss'" in log.read_text())
+    shown = document(training.lab.invoke("status", "--json", user=USER, environ=training.environ))
+    mine = next(standing for standing in shown if standing["job"] == job["id"])
+    assert (mine["name"], mine["state"], mine["nodes"]) == ("my run", "RUNNING", training.seen(0)["host"])
+    assert mine["metrics"]["loss"] < 5
+    training.lab.run("scancel", str(job["id"]))
+
+
+def test_two_runs_are_compared_by_what_they_ran_from(make: Make) -> None:
+    training = make()
+    jobs = [training.submit("--set=learning_rate=0.1"), training.submit("--set=learning_rate=0.2", "--nodes=2")]
+    numbers = [f"--compare={job['id']}" for job in jobs]
+    done = training.lab.invoke("runs", *numbers, user=USER, environ=training.environ)
+    assert "nodes: 1 → 2" in done.stdout
+    assert "-learning_rate: 0.1" in done.stdout
+    assert "+learning_rate: 0.2" in done.stdout
+    assert "output_dir" not in done.stdout
+    for job in jobs:
+        training.lab.wait(job["id"])
+
+
+def test_no_trace_of_a_token_is_left_outside_its_file_and_the_training(make: Make) -> None:
+    training = make()
+    value = "hf_EXAMPLEexample0123456789"
+    config_home = training.folder / "config"
+    environ = {**training.environ, "XDG_CONFIG_HOME": str(config_home)}
+    kept = training.lab.start(
+        "sh", "-c", f'echo {value} | "$0" "$@"', *training.lab.invoke_command("secrets", "--set=HF_TOKEN", "--json"),
+        user=USER, environ=environ,
+    )  # fmt: skip
+    out, err = kept.communicate(timeout=30)
+    assert kept.returncode == 0, err
+    assert json.loads(out)["names"] == ["HF_TOKEN"]
+    file = config_home / "axolotl-env/secrets"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    training.set(steps=5, pause=0.5)
+    job = training.submit(XDG_CONFIG_HOME=str(config_home))
+    wait_for(lambda: (training.folder / "out/rank-0.json").exists())
+    assert training.seen(0)["environ"]["HF_TOKEN"] == value
+    arguments = training.lab.run("ps", "-eo", "args")
+    shown = training.lab.run("scontrol", "show", "job", "--details", str(job["id"]))
+    batch = training.lab.run("scontrol", "write", "batch_script", str(job["id"]), "-")
+    training.lab.wait(job["id"])
+    (training.folder / "out/rank-0.json").unlink()
+    texts = [arguments, shown, batch, out, err]
+    texts += [path.read_text() for path in Path(job["run_folder"]).rglob("*") if path.is_file()]
+    assert len(texts) > 8
+    assert not [text for text in texts if value in text]
+
+
+def test_a_job_over_its_time_says_so(too_long: tuple[Training, Any]) -> None:
+    training, job = too_long
+    code, _, err = followed(training, job)
+    assert code == 1
+    assert f"job {job['id']} ran into its time limit" in err
+    assert "a longer --time" in err
