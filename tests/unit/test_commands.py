@@ -78,6 +78,17 @@ def test_an_example_uses_only_flags_that_exist() -> None:
             assert used <= known, example
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "ci/quickstart"])
+def test_a_page_names_only_commands_flags_and_paths_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for command, rest in re.findall(r"invoke ([a-z][a-z-]*[a-z])\b([^\n`]*)", text):
+        assert command in COMMANDS, command
+        known = {f"--{a.name.replace('_', '-')}" for a in task_of(command).get_arguments()} | {"--help"}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"{command} {rest}"
+    for path in re.findall(r"`((?:axolotl_env|ci|configs|docker|edf|tests)/[\w./-]*)`", text):
+        assert (ROOT / path.partition("NAME")[0]).exists(), path
+
+
 def test_the_list_of_commands_imports_no_library_but_invoke() -> None:
     program = f"import tasks, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
