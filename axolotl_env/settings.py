@@ -67,6 +67,8 @@ class Settings(Record):
         None, description="folder of wheels that are preferred to the index (default: pip's find-links)"
     )
     python_index: str = Field("", description="Python package index (default: pip's index-url)")
+    github_api: str = Field("https://api.github.com", description="base URL of GitHub's REST API")
+    github: str = Field("https://github.com", description="base URL of GitHub's repositories")
     debian_mirror: str = Field("", description="Debian mirror for the base image (default: the one apt uses here)")
     ca_bundle: SettingPath | None = Field(
         None, description="CA certificates that build stages trust (default: SSL_CERT_FILE)"

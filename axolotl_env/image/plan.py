@@ -11,11 +11,9 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from axolotl_env import files
-from axolotl_env.errors import BadInputError
 from axolotl_env.image.base import BasePlan, plan_base
-from axolotl_env.image.sources import Sources, find_sources, source_faults
 from axolotl_env.records import Record
-from axolotl_env.release import Flavour, Lock, Release, choose_lock, load_flavour, load_release
+from axolotl_env.release import Flavour, Lock, Release, Sources, choose_lock, find_sources, load_flavour, load_release
 from axolotl_env.settings import ROOT, Settings
 
 DOCKER = ROOT / "docker"
@@ -108,8 +106,6 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     """
     chosen, release = load_flavour(flavour), load_release()
     sources = find_sources(settings)
-    if wrong := source_faults(sources):
-        raise BadInputError("the sources of packages cannot be used", faults=wrong, hint="see: invoke settings")
     machine = platform.machine()
     architecture = chosen.architecture(machine)
     lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release)

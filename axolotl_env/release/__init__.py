@@ -1,10 +1,26 @@
 """Which axolotl, and which packages: the pin (``docker/release.toml``), the flavours and their locks.
 
+:func:`plan_pin` and :func:`move_pin` move the pin to another release.
+
 In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lock`.
 """
 
 from axolotl_env.release.flavour import Flavour, load_flavour
 from axolotl_env.release.lock import Lock, choose_lock
+from axolotl_env.release.move import PinPlan, move_pin, plan_pin
 from axolotl_env.release.pin import Release, load_release
+from axolotl_env.release.sources import Sources, find_sources
 
-__all__ = ["Flavour", "Lock", "Release", "choose_lock", "load_flavour", "load_release"]
+__all__ = [
+    "Flavour",
+    "Lock",
+    "PinPlan",
+    "Release",
+    "Sources",
+    "choose_lock",
+    "find_sources",
+    "load_flavour",
+    "load_release",
+    "move_pin",
+    "plan_pin",
+]

@@ -31,12 +31,21 @@ def read_lock(path: Path, *, uv_platform: str = "") -> Lock:
     """Read a lock as uv writes it.
 
     Raises:
-        BadInputError: it cannot be read, or holds a line that is no pinned package with hashes.
+        BadInputError: it cannot be read, or is no lock.
     """
     try:
         text = path.read_text()
     except OSError as error:
         raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return parse_lock(text, path, uv_platform=uv_platform)
+
+
+def parse_lock(text: str, path: Path, *, uv_platform: str = "") -> Lock:
+    """Read the text of a lock that lies, or will lie, at ``path``.
+
+    Raises:
+        BadInputError: it holds a line that is no pinned package with hashes.
+    """
     entries = list(_ENTRY.finditer(text))
     rest = _ENTRY.sub("", text).strip()
     if rest or not entries:

@@ -21,7 +21,7 @@ class Release(Record):
     commit: str = Field(pattern=r"^([0-9a-f]{40})?$", description="of the tag; empty while GitHub could not be asked")
     date: datetime.date = Field(description="upload of the wheel; also the newest file date in an image")
     wheel_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    cce_commit: str = Field(pattern=r"^[0-9a-f]{7,40}$")
+    cce_commit: str = Field(pattern=r"^([0-9a-f]{7,40}|v[\w.]+)$", description="commit or tag of cut-cross-entropy")
 
     @property
     def epoch(self) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.image import ImagePlan, plan_image
-from axolotl_env.image.sources import find_sources
+from axolotl_env.release.sources import find_sources
 from axolotl_env.settings import ROOT, Settings
 
 PRINT_KEY = """

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import configparser
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from axolotl_env import process
-from axolotl_env.errors import Fault
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
 from axolotl_env.settings import Settings
-
-DEBIAN = "http://deb.debian.org/debian"
-DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
 
 
 class Sources(Record):
@@ -29,19 +24,26 @@ class Sources(Record):
 
 
 def find_sources(settings: Settings, environ: Mapping[str, str] = os.environ) -> Sources:
-    """Return what the settings say, and where they are silent what pip and OpenSSL use on this machine."""
+    """Return what the settings say, and where they are silent what pip and OpenSSL use on this machine.
+
+    Raises:
+        BadInputError: a folder or file is not there, a URL is none or holds a password; all at once.
+    """
     pip = _pip_config(environ)
     named = Path(environ.get("SSL_CERT_FILE") or "/nonexistent")
     links = (Path(link.removeprefix("file://")).expanduser() for link in pip.get("find-links", "").split())
-    return Sources(
+    sources = Sources(
         wheel_folders=(settings.wheels,) if settings.wheels else tuple(link for link in links if link.is_dir()),
         index=settings.python_index or pip.get("index-url", ""),
         ca_bundle=settings.ca_bundle or (named if named.is_file() else None),
         debian_mirror=settings.debian_mirror.rstrip("/"),
     )
+    if wrong := _faults(sources):
+        raise BadInputError("the sources of packages cannot be used", faults=wrong, hint="see: invoke settings")
+    return sources
 
 
-def source_faults(sources: Sources) -> tuple[Fault, ...]:
+def _faults(sources: Sources) -> tuple[Fault, ...]:
     """Return what is wrong with the sources; a URL that holds a password is not repeated."""
     found = []
     for key, url in (("python_index", sources.index), ("debian_mirror", sources.debian_mirror)):
@@ -78,27 +80,3 @@ def _pip_config(environ: Mapping[str, str]) -> dict[str, str]:
         value = parser.get("install", key, fallback=value)
         found[key] = environ.get(f"PIP_{key.upper().replace('-', '_')}") or value
     return found
-
-
-def bootstrap_lines(mirror: str, suite: str) -> tuple[str, ...]:
-    """Return the sources.list to bootstrap from: the mirror given, or what apt uses here, or Debian's servers."""
-    if mirror:
-        # No line for security: few mirrors carry it under a name that could be known.
-        return tuple(f"deb {mirror} {name} main" for name in (suite, f"{suite}-updates"))
-    if shutil.which("apt-get"):
-        targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
-        known = process.run(targets, merge_stderr=False, check=False).stdout.splitlines()
-        pairs = [line.split(" ", 1) for line in known if " http" in line]
-        found = {name: f"deb {uri.rstrip('/')} {name} main" for name, uri in pairs if name.startswith(suite)}
-        if suite in found:
-            return tuple(found[name] for name in sorted(found))
-    return debian_lines(suite)
-
-
-def debian_lines(suite: str) -> tuple[str, ...]:
-    """Return the lines of Debian's own servers: the default, and what an image's sources.list says."""
-    return (
-        f"deb {DEBIAN} {suite} main",
-        f"deb {DEBIAN_SECURITY} {suite}-security main",
-        f"deb {DEBIAN} {suite}-updates main",
-    )

@@ -1,0 +1,87 @@
+"""What the Python package index has of axolotl: the wheel of a version, its hash and what it asks for."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import re
+import zipfile
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from packaging.version import Version
+
+from axolotl_env.errors import BadInputError, MissingError
+from axolotl_env.records import Record
+from axolotl_env.release.http import Web
+
+PYPI = "https://pypi.org/simple"
+_CCE = "axolotl/integrations/cut_cross_entropy/__init__.py"
+_CCE_PIN = re.compile(rb"ml-cross-entropy\.git@([0-9a-f]{7,40}|v[\w.]+)")
+
+
+class Wheel(Record):
+    """The wheel of one version of axolotl, as the index serves it."""
+
+    version: str
+    sha256: str
+    date: datetime.date
+    requires_python: str
+    requirements: tuple[str, ...]
+    cce_commit: str
+
+
+def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
+    """Return the wheel of a version; it is downloaded (2 MB) and read.
+
+    Source of the protocol: PEP 691 (JSON), PEP 700 (upload time).
+
+    Raises:
+        BadInputError: the index has no such version, or has it without a wheel (before 0.17.0), or withdrew it.
+        MissingError: the index does not answer, or what it serves is not what it announces.
+    """
+    base = f"{(index or PYPI).rstrip('/')}/axolotl/"
+    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base)
+    if listed is None:
+        raise MissingError("the index does not have axolotl", where=base)
+    name = f"axolotl-{version}-py3-none-any.whl"
+    entry: dict[str, Any] | None = next((file for file in listed["files"] if file["filename"] == name), None)
+    if entry is None:
+        sources = any(file["filename"] == f"axolotl-{version}.tar.gz" for file in listed["files"])
+        what = f"has axolotl {version} as source only" if sources else f"does not have axolotl {version}"
+        raise BadInputError(
+            f"the index {what}: not every tag is uploaded, and some are later", where=base, hint=_known(listed["files"])
+        )
+    if entry.get("yanked"):
+        raise BadInputError(f"axolotl {version} was withdrawn from the index: {entry['yanked']}", where=base)
+    content = Web({}, cache=cache).content(urljoin(base, entry["url"]))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry["hashes"]["sha256"]:
+        raise MissingError("the wheel is not the one that the index announces", where=entry["url"], hint="try again")
+    if "upload-time" not in entry:
+        raise MissingError("the index does not tell when a file was uploaded (PEP 700)", where=base, hint="use PyPI")
+    return _read(content, version, digest, str(entry["upload-time"]))
+
+
+def _read(content: bytes, version: str, digest: str, uploaded: str) -> Wheel:
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        metadata = BytesParser().parsebytes(wheel.read(f"axolotl-{version}.dist-info/METADATA"))
+        pin = _CCE_PIN.search(wheel.read(_CCE))
+    if pin is None:
+        raise MissingError(f"axolotl {version} names no commit of cut-cross-entropy in {_CCE}")
+    return Wheel(
+        version=version,
+        sha256=digest,
+        date=datetime.datetime.fromisoformat(uploaded).date(),
+        requires_python=str(metadata.get("Requires-Python") or ""),
+        requirements=tuple(metadata.get_all("Requires-Dist", [])),
+        cce_commit=pin[1].decode(),
+    )
+
+
+def _known(entries: list[dict[str, Any]]) -> str:
+    wheels = {Version(entry["filename"].split("-")[1]) for entry in entries if entry["filename"].endswith(".whl")}
+    return f"newest wheels: {', '.join(map(str, sorted(wheels)[-4:]))}"

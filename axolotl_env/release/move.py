@@ -1,0 +1,153 @@
+"""Moves the pin to another release: the pin and all locks in one step, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tomlkit
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from axolotl_env import console, files
+from axolotl_env.errors import BadInputError, ConflictError, MissingError
+from axolotl_env.records import Record
+from axolotl_env.release.flavour import FLAVOURS, LOCKS, Flavour, load_flavour
+from axolotl_env.release.github import GitHub, GithubRelease, token_of
+from axolotl_env.release.index import find_wheel
+from axolotl_env.release.lock import parse_lock
+from axolotl_env.release.pin import PIN, Release, load_release
+from axolotl_env.release.relock import relock
+from axolotl_env.release.sources import Sources, find_sources
+from axolotl_env.settings import Settings
+
+
+class PinPlan(Record):
+    """What moving the pin changes; nothing where target and current are the same."""
+
+    current: Release
+    target: Release
+    latest: str
+    notices: tuple[str, ...] = ()
+    texts: Mapping[Path, str] = {}
+    changes: Mapping[str, Mapping[str, tuple[str, str]]] = {}
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return (lock, package, old version, new version) for each package that changes."""
+        return [(lock, name, *pair) for lock, packages in self.changes.items() for name, pair in packages.items()]
+
+
+def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
+    """Find out what a move of the pin changes; writes nothing but the cache of answers.
+
+    Args:
+        settings: GitHub's base URLs, index and wheel folder, and the store for the cache.
+        to: ``latest`` (what GitHub calls so), a tag or version; empty: like ``latest``, but where GitHub cannot be
+            asked the plan changes nothing and its notice says so.
+
+    Raises:
+        BadInputError: no such release, or the index has no wheel of it.
+        MissingError: GitHub is needed to know what ``latest`` is, or the index does not answer.
+        ConflictError: the pinned tag was moved to another commit.
+        WorkFailedError: no set of packages fits.
+    """
+    current, sources = load_release(), find_sources(settings)
+    cache = settings.store / "cache/github"
+    try:
+        found = _ask(GitHub(settings.github_api, settings.github, cache, token_of()), to)
+    except MissingError as error:
+        why = f"GitHub cannot be asked ({error.fault.what})"
+        if to == "latest":
+            raise
+        if not to:
+            return PinPlan(
+                current=current, target=current, latest="", notices=(f"{why}: the pin {current.tag} is used",)
+            )
+        found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
+    latest = found.tag if to in ("", "latest") else ""
+    notices = tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice)
+    if found.version == current.version:
+        target = current.model_copy(update={"commit": _same_commit(current, found)})
+        texts = {PIN: _pin_text(target)} if target != current else {}
+        return PinPlan(current=current, target=target, latest=latest, notices=notices, texts=texts)
+    wheel = find_wheel(sources.index, found.version, cache=settings.store / "cache/index")
+    target = Release(
+        tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
+        cce_commit=wheel.cce_commit,
+    )  # fmt: skip
+    flavours = [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
+    for flavour in flavours:
+        if not SpecifierSet(wheel.requires_python).contains(flavour.python.version):
+            raise BadInputError(
+                f"axolotl {wheel.version} needs Python {wheel.requires_python}; "
+                f"flavour {flavour.name} has {flavour.python.version} of Debian {flavour.base.suite}",
+                where="--to",
+                hint="another Debian in the flavour's [base], if its Python has wheels for all that axolotl pins",
+            )
+    texts, changes = _locks(flavours, target, sources)
+    return PinPlan(
+        current=current, target=target, latest=latest, notices=notices, texts={**texts, PIN: _pin_text(target)},
+        changes=changes,
+    )  # fmt: skip
+
+
+def move_pin(plan: PinPlan) -> None:
+    """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back."""
+    old = {path: path.read_text() for path in plan.texts}
+    try:
+        for path, text in plan.texts.items():
+            files.write(path, text)
+    except BaseException:
+        for path, text in old.items():
+            files.write(path, text)
+        raise
+
+
+def _ask(github: GitHub, to: str) -> GithubRelease:
+    return github.latest() if to in ("", "latest") else github.find(_tag(to))
+
+
+def _tag(to: str) -> str:
+    try:
+        Version(to)
+    except InvalidVersion as error:
+        raise BadInputError(f"{to!r} is no release", where="--to", hint="latest, or a tag such as v0.19.0") from error
+    return f"v{to.removeprefix('v')}"
+
+
+def _same_commit(current: Release, found: GithubRelease) -> str:
+    if current.commit and found.commit and current.commit != found.commit:
+        raise ConflictError(
+            f"the tag {current.tag} was moved: the pin says {current.commit[:12]}, GitHub {found.commit[:12]}",
+            where=str(PIN),
+            hint="find out why before you trust it; the packages are pinned by hash and do not change",
+        )
+    return found.commit or current.commit
+
+
+def _locks(
+    flavours: Sequence[Flavour], target: Release, sources: Sources
+) -> tuple[dict[Path, str], dict[str, dict[str, tuple[str, str]]]]:
+    texts: dict[Path, str] = {}
+    changes: dict[str, dict[str, tuple[str, str]]] = {}
+    for flavour in flavours:
+        for entry in flavour.locks:
+            with console.step(f"lock {entry.file} for axolotl {target.version}"):
+                text = relock(flavour, entry, target.version, sources)
+            old, new = parse_lock(entry.path.read_text(), entry.path), parse_lock(text, entry.path)
+            if target.wheel_sha256 not in new.hashes["axolotl"]:
+                raise MissingError("uv locked another wheel of axolotl than the index serves", where=entry.file)
+            texts[LOCKS / entry.file] = text
+            pairs = {
+                name: (old.packages.get(name, "-"), new.packages.get(name, "-"))
+                for name in sorted({*old.packages, *new.packages})
+            }
+            changes[entry.file] = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return texts, changes
+
+
+def _pin_text(release: Release) -> str:
+    document = tomlkit.parse(PIN.read_text())
+    for key, value in release.model_dump().items():
+        document[key] = value
+    return tomlkit.dumps(document)
