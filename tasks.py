@@ -282,6 +282,45 @@ def make_config(
 
 
 @command(
+    help={
+        "config": "axolotl YAML to check, and the DeepSpeed JSON that it names",
+        "nodes": "nodes of the job (default: 1)",
+        "edf": "environment of the job: its mounts and image count (default: the site's, and the newest image here)",
+        "release": "release of axolotl to check against (default: the pinned one)",
+        "fix": "mend in place what needs no decision; comments stay",
+        "site": SITE,
+        "json": JSON,
+    },
+)
+def check_config(
+    _: Context,
+    config: str = "",
+    nodes: str = "1",
+    edf: str = "",
+    release: str = "",
+    fix: bool = False,
+    site: str = "",
+    json: bool = False,
+) -> None:
+    """[inputs] Check a training config: our rules, and axolotl's own validation in the image.
+
+    Example: invoke check-config --config axolotl.yaml --nodes 4
+    """
+    from axolotl_env import console, findings, training
+    from axolotl_env.edf import resolve
+    from axolotl_env.settings import load
+
+    settings = load(site=site).settings
+    environment = resolve(edf) if edf else None
+    report = training.check_config(config, settings, nodes=nodes, release=release, environment=environment, fix=fix)
+    if report.settled:
+        console.note(f"mended: {', '.join(report.settled)}")
+    if not report.validated:
+        console.warn("axolotl's own validation did not run: there is no image of that release (invoke build-image)")
+    findings.show(report.findings, json=json, checked=config, extra={"validated": report.validated})
+
+
+@command(
     iterable=["data"],
     help={
         "data": "file of samples: JSONL (plain, gzip, zstd), JSON or Parquet; may be given again",
@@ -391,6 +430,19 @@ def smoke_test(
     if not report.healthy:
         raise WorkFailedError("the training was not healthy: " + "; ".join(report.reasons), where=report.squashfs)
     return None
+
+
+@command(help={"script": "job script to look at", "json": JSON})
+def check_script(_: Context, script: str = "", json: bool = False) -> None:
+    """[inputs] Check a job script as people write them, before it waits in a queue.
+
+    Example: invoke check-script --script launch.sh
+    """
+    from pathlib import Path
+
+    from axolotl_env import findings, slurm
+
+    findings.show(slurm.check_script(Path(script)), json=json, checked=script)
 
 
 @command(
@@ -611,7 +663,9 @@ ns = Collection(
     show_edf,
     run_edf,
     make_config,
+    check_config,
     check_data,
+    check_script,
     smoke_test,
     submit,
     status,

@@ -9,6 +9,7 @@ from axolotl_env.slurm.checks import check
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.history import compare, find_run, runs
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
+from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.plan import plan_job
 from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret
 from axolotl_env.slurm.show import show_log
@@ -22,6 +23,7 @@ __all__ = [
     "Standing",
     "cancel",
     "check",
+    "check_script",
     "compare",
     "duration",
     "find_run",
