@@ -1,0 +1,184 @@
+"""What a log and Slurm's own answers say, from recorded shapes: progress, causes, states of several versions."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from axolotl_env.slurm.follow import Ending
+from axolotl_env.slurm.reading import Reading, Tail, causes, is_bar, rank_of, tame
+from axolotl_env.slurm.state import JobState, parse_accounting, parse_job
+
+RUNNING = """\
+JobId=12 JobName=it's JobState=FAILED Reason=x
+   UserId=alice(1000) GroupId=alice(1000) MCS_label=N/A
+   Priority=4294901758 Nice=0 Account=a000 QOS=normal
+   JobState=RUNNING Reason=None Dependency=(null)
+   Requeue=0 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:0
+   RunTime=1-00:00:05 TimeLimit=UNLIMITED TimeMin=N/A
+   SubmitTime=2026-11-25T09:00:00 EligibleTime=2026-11-25T09:00:00
+   StartTime=2026-11-25T09:00:01 EndTime=Unknown Deadline=N/A
+   NodeList=nid[001-002]
+   Command=/home/alice/JobState=CANCELLED x
+   WorkDir=/home/alice/runs/a b
+   StdErr=/home/alice/runs/a b/logs/12.log
+   StdOut=/home/alice/runs/a b/logs/12.log
+"""
+# 23.02 and newer print some more keys, and no null.
+NEWER = RUNNING.replace("NodeList=nid[001-002]", "NodeList=(null)\n   ReqNodeList=(null) ExcNodeList=(null)").replace(
+    "JobState=RUNNING Reason=None", "JobState=PENDING Reason=ReqNodeNotAvail,_UnavailableNodes:nid001"
+)
+
+
+def test_a_jobs_state_is_read_past_what_its_name_and_paths_hold() -> None:
+    state = parse_job(12, RUNNING)
+    assert (state.name, state.exit_code, state.nodes) == ("RUNNING", 0, "nid[001-002]")
+    assert (state.elapsed, state.limit) == (86405, None)
+    assert state.output == Path("/home/alice/runs/a b/logs/12.log")
+
+
+def test_a_reason_is_told_in_words_and_one_that_is_new_as_it_is() -> None:
+    assert parse_job(12, NEWER).words == "waits: nodes that it needs are down or reserved (maintenance?)"
+    assert JobState(1, "PENDING", reason="SomethingNew").words == "waits: SomethingNew"
+    assert JobState(1, "SOME_STATE").words == "some state"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "code"),
+    [
+        ("COMPLETED|0:0|65|30|nid[001-002]|2026-11-25T09:00:01\n", "COMPLETED", 0),
+        ("CANCELLED by 1000|0:15|65|30|nid001|2026-11-25T09:00:01\n", "CANCELLED", 0),
+        ("NODE_FAIL|1:0|65|30|nid001|x\nFAILED|3:0|65|Partition_Limit|None assigned|Unknown\n", "FAILED", 3),
+    ],
+)
+def test_the_accounting_tells_how_a_forgotten_job_ended(text: str, name: str, code: int) -> None:
+    state = parse_accounting(7, text)
+    assert state
+    assert (state.name, state.exit_code, state.final) == (name, code, True)
+
+
+def test_a_job_that_the_accounting_does_not_know_is_unknown() -> None:
+    assert parse_accounting(7, "") is None
+
+
+# Heads of logs as Slurm, NCCL, torch and the hub write them.
+@pytest.mark.parametrize(
+    ("line", "cause", "where"),
+    [
+        (
+            "3: [rank12]:torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+            "out of memory (GPU)",
+            "task 3",
+        ),
+        ("slurmstepd-nid002: error: Detected 1 oom_kill event in StepId=12.0", "out of memory (node)", "nid002"),
+        ("id: cannot find name for user ID 1000", "node fault", ""),
+        ("srun: error: nid001234: task 2: id: cannot find name for user ID 1000", "node fault", "nid001234"),
+        ("0: nid001:1:2 [0] NCCL INFO Using network Socket NET/Socket : Using [0]hsn0", "fabric", "task 0"),
+        ("Error: network AWS Libfabric not found.", "fabric", ""),
+        ("OSError: You are trying to access a gated repo.", "token", ""),
+        ("wandb: ERROR api_key not configured (no-tty). call wandb.login(key=[your_api_key])", "token", ""),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/x.jsonl'", "missing file", ""),
+        ("OSError: [Errno 122] Disk quota exceeded", "no space", ""),
+        ("torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError", "rendezvous", ""),
+        ("ModuleNotFoundError: No module named 'deepspeed'", "image", ""),
+        ("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7", "hang", ""),
+    ],
+)
+def test_the_cause_is_classified_and_placed(line: str, cause: str, where: str) -> None:
+    reading = Reading()
+    for text in ("loading", line, "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"):
+        reading.read(text)
+    assert reading.diagnosis
+    assert (reading.diagnosis.cause.name, reading.diagnosis.node) == (cause, where)
+
+
+def test_the_cause_counts_not_what_followed_from_it() -> None:
+    reading = Reading()
+    reading.read("1: ncclRemoteError: a remote process exited")
+    reading.read("0: torch.OutOfMemoryError: CUDA out of memory")
+    reading.read("1: Watchdog caught collective operation timeout")
+    assert reading.diagnosis
+    assert reading.diagnosis.cause.name == "out of memory (GPU)"
+
+
+def test_a_broken_node_is_to_be_excluded_from_the_next_try() -> None:
+    reading = Reading()
+    reading.read("srun: error: nid001234: id: cannot find name for user ID 1000")
+    _, hint = Ending(JobState(7, "FAILED", exit_code=1), reading).describe()
+    assert hint.endswith("--exclude nid001234")
+
+
+def test_a_node_fault_is_not_looked_for_in_a_job_that_was_cancelled() -> None:
+    reading = Reading()
+    reading.read("id: cannot find name for user ID 1000")
+    said, hint = Ending(JobState(7, "CANCELLED"), reading).describe()
+    assert (said, hint) == ("job 7 was cancelled", "")
+
+
+def test_every_cause_has_a_source() -> None:
+    assert all(cause.source and cause.what and cause.hint for cause in causes())
+
+
+def test_progress_is_read_from_lines_as_torchrun_and_tqdm_write_them() -> None:
+    reading = Reading()
+    line = (
+        "0: [rank0]:\r 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]\r                \r"
+        "{'loss': '5.782', 'grad_norm': '3.573', 'learning_rate': '0.001', 'epoch': '0.5'}"
+    )
+    reading.read(line)
+    assert (reading.steps, reading.done, reading.total, reading.left) == (1, 3, 6, "00:09")
+    assert reading.last["loss"] == 5.782
+    assert tame(line).startswith("{'loss'")
+    assert rank_of(line) == 0
+    assert is_bar("0: [rank0]: 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]")
+    assert not is_bar("it took 3/6 of the time")
+
+
+@pytest.mark.parametrize("norm", ["nan", "inf", "-inf"])
+def test_a_gradient_norm_that_is_no_number_is_a_divergence_though_the_loss_looks_well(norm: str) -> None:
+    reading = Reading()
+    reading.read("{'loss': '2.1', 'grad_norm': '1.0'}")
+    reading.read(f"{{'loss': '0', 'grad_norm': '{norm}'}}")
+    assert reading.not_finite_at == 2
+    assert not Ending(JobState(1, "COMPLETED"), reading).succeeded
+
+
+class TestTail:
+    def test_a_file_that_is_not_there_yet_is_empty(self, tmp_path: Path) -> None:
+        tail = Tail(tmp_path / "log")
+        assert list(tail.lines()) == []
+        (tmp_path / "log").write_text("a\nb")
+        assert list(tail.lines()) == ["a"]
+        assert list(tail.lines(rest=True)) == ["b"]
+
+    def test_lines_and_characters_that_are_written_in_pieces_come_whole(self, tmp_path: Path) -> None:
+        tail = Tail(tmp_path / "log")
+        seen: list[str] = []
+        with (tmp_path / "log").open("wb", buffering=0) as file:
+            for byte in "é1\né2\n".encode():
+                file.write(bytes([byte]))
+                seen += tail.lines()
+        assert seen == ["é1", "é2"]
+
+    def test_a_log_that_a_requeue_started_anew_is_read_from_its_beginning(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        log.write_text("first run\nmore\n")
+        tail = Tail(log)
+        assert list(tail.lines()) == ["first run", "more"]
+        log.write_text("second\n")
+        assert list(tail.lines()) == ["second"]
+
+    @pytest.mark.parametrize(("end", "megabytes"), [("\n", 200), ("\r", 40)], ids=["lines", "one endless bar"])
+    def test_a_long_log_is_read_in_flat_memory(self, tmp_path: Path, end: str, megabytes: int) -> None:
+        line = ("x" * 999 + end).encode()
+        with (tmp_path / "log").open("wb") as file:
+            for _ in range(megabytes):
+                file.write(line * 1000)
+        tracemalloc.start()
+        count = sum(1 for _ in Tail(tmp_path / "log").lines())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == (1000 * megabytes if end == "\n" else 0)
+        assert peak < 8 << 20
