@@ -46,13 +46,21 @@ def check_edfs(
 
 
 def inspect(
-    names: Sequence[str], *, engine: str, environ: Mapping[str, str], cwd: Path | None = None
+    names: Sequence[str],
+    *,
+    engine: str,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    known: dict[Path, Source] | None = None,
 ) -> list[tuple[Finding, Problem]]:
-    """Return the findings as :func:`check_edfs` does, each with the problem that it tells."""
+    """Return the findings as :func:`check_edfs` does, each with the problem that it tells.
+
+    ``known`` keeps the files that were read, and may hold texts that are not in their files yet.
+    """
     one_of(engine, (*engines(), BOTH), what="engine", where="--engine")
     chosen = list(engines().values()) if engine == BOTH else [engines()[engine]]
     manifests: dict[str, Manifest | None] = {}
-    known: dict[Path, Source] = {}
+    known = {} if known is None else known
     found: dict[tuple[str, str, str], list[tuple[Engine, Problem]]] = {}
     for name in dict.fromkeys(names):
         for one in chosen:

@@ -260,9 +260,9 @@ def test_a_base_of_no_name_is_none(home: Path) -> None:
     assert outcome(look(home, "n", "ce")) == ""
 
 
-def test_bases_that_share_a_base_are_read_once_however_deep_the_lattice(home: Path) -> None:
+def test_bases_that_share_a_base_are_merged_once_however_wide_the_lattice(home: Path) -> None:
     for level in range(9):
-        bases = f'["l{level + 1}", "l{level + 1}", "m{level + 1}"]'
+        bases = [f"l{level + 1}", f"m{level + 1}"] * 10  # 20 to the power of 9 ways down
         for name in "lm":
             (home / f".edf/{name}{level}.toml").write_text(
                 f'base_environment = {bases}\nmounts = ["/{name}:/{level}"]\n'
@@ -272,6 +272,15 @@ def test_bases_that_share_a_base_are_read_once_however_deep_the_lattice(home: Pa
     environment = look(home, "l0", "sarus").environment
     assert environment
     assert len(environment.mounts) == 17
+
+
+def test_a_base_that_was_met_near_the_top_is_still_too_deep_further_down(home: Path) -> None:
+    for number in range(1, 6):
+        (home / f".edf/s{number}.toml").write_text(f'base_environment = "s{number + 1}"\n' if number < 5 else I)
+        (home / f".edf/d{number}.toml").write_text(f'base_environment = "{f"d{number + 1}" if number < 5 else "s1"}"\n')
+    (home / ".edf/top.toml").write_text('base_environment = ["s1", "d1"]\n')
+    assert outcome(look(home, "top", "ce")) == "too-deep 005"
+    assert outcome(look(home, "d1", "ce")) == ""
 
 
 def test_every_value_tells_its_file_and_line(home: Path) -> None:

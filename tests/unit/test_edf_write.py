@@ -318,6 +318,13 @@ def test_nothing_is_said_where_all_is_well(path: Path, image: Path) -> None:
     assert planned(path, image, "local").warnings == ()
 
 
+def test_an_edit_that_would_lose_a_comment_or_another_key_is_refused() -> None:
+    with pytest.raises(BadInputError, match="mounts cannot be changed"):
+        put('mounts = [\n  "/a:/a",\n  "/b:/b", # why\n]\n', ("mounts",), ["/a:/a"])
+    with pytest.raises(BadInputError, match=r"env\.A cannot be changed"):
+        remove('image = "x"\nenv = { A = "1", B = "2" }\n', ("env", "A"))
+
+
 # ── edits, whatever the file looks like ───────────────────────────────────────────────────────────────────
 
 WORDS = st.text("abcXYZ_09", min_size=1, max_size=6)
