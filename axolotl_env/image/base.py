@@ -30,7 +30,8 @@ CMD ["/bin/bash"]
 
 # A bootstrap takes names, resolver, mirror and apt options over from the building machine: out with them.
 _FORGET = (
-    ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"; '
+    ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; '
+    'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"; '
     'printf "%s\\n" {lines} > "$1/etc/apt/sources.list"'
 )
 

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from axolotl_env import process
 from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.records import Record
-from axolotl_env.release.http import Web
+from axolotl_env.release.http import TIMEOUT, Web
 
 REPOSITORY = "axolotl-ai-cloud/axolotl"
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -44,13 +44,16 @@ class GitHub:
         git: base URL of the git repositories.
         cache: folder for answers.
         token: sent to the API's host only; 60 questions an hour without, 5,000 with one.
+        timeout: seconds to connect, and between two bytes.
     """
 
-    def __init__(self, api: str, git: str, cache: Path, token: str = "") -> None:
+    def __init__(
+        self, api: str, git: str, cache: Path, token: str = "", *, timeout: tuple[float, float] = TIMEOUT
+    ) -> None:
         self._api = f"{api.rstrip('/')}/repos/{REPOSITORY}"
         self._git = f"{git.rstrip('/')}/{REPOSITORY}.git"
         headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-        self._web = Web(headers | ({"Authorization": f"Bearer {token}"} if token else {}), cache=cache)
+        self._web = Web(headers | ({"Authorization": f"Bearer {token}"} if token else {}), cache=cache, timeout=timeout)
 
     def latest(self) -> GithubRelease:
         """Return the release that GitHub calls the latest: never a draft or prerelease, nor always the highest tag.

@@ -37,7 +37,7 @@ class Web:
         self._session.headers.update({"User-Agent": "axolotl-env", **headers})
         # A server that is out of order for a moment; a time-out is not tried again, it has taken long enough.
         retry = Retry(
-            connect=0, read=0, other=0, status=2, status_forcelist=(500, 502, 503, 504), backoff_factor=0.3,
+            connect=0, read=False, other=0, status=2, status_forcelist=(500, 502, 503, 504), backoff_factor=0.3,
             respect_retry_after_header=False, raise_on_status=False,
         )  # fmt: skip
         for scheme in ("http://", "https://"):
