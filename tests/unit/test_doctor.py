@@ -6,54 +6,59 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from axolotl_env import settings
+from axolotl_env.doctor import Diagnosis, examine
 from tests.conftest import Invoke
 
-# Stands in for a cluster's programs at their outermost edge: what they print, as Slurm 22.05 prints it.
-SBATCH = "#!/bin/sh\necho slurm 22.05.8\n"
-PING_UP = "#!/bin/sh\necho 'Slurmctld(primary) at nid001 is UP'\n"
-PING_DOWN = "#!/bin/sh\necho 'Slurmctld(primary) at nid001 is DOWN'\nexit 1\n"
+# Stand in for programs at their outermost edge: what they print.
+SBATCH = "echo slurm 22.05.8"
+PING_UP = "echo 'Slurmctld(primary) at nid001 is UP'"
+PING_DOWN = "echo 'Slurmctld(primary) at nid001 is DOWN'; exit 1"
+BARE_PODMAN = '[ "$1" = --version ] && echo podman version 4.3.1 && exit; echo no cgroups; exit 126'
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A folder for PATH that holds nothing of the machine's, with an odd name."""
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """PATH of a bare machine, whose engine does not answer: a folder with an odd name and nothing in it."""
     folder = tmp_path / "bin of a 'user'"
     folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")  # the discard port: nothing listens there
     return folder
 
 
-def program(folder: Path, name: str, text: str) -> None:
+def program(folder: Path, name: str, script: str) -> None:
     file = folder / name
-    file.write_text(text)
+    file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
 
 
-def rows(invoke: Invoke, path: Path, *flags: str, code: int) -> dict[str, dict[str, Any]]:
-    world = {"PATH": str(path), "HOME": str(path), "DOCKER_HOST": "unix:///nonexistent", "AXOLOTL_ENV_FLAVOUR": "cpu"}
-    done = invoke("doctor", "--json", *flags, env=world)
-    assert done.returncode == code, done.stdout + done.stderr
-    return {row["name"]: row for row in json.loads(done.stdout)}
+def rows(*, site: str = "local", store: str = "") -> dict[str, Diagnosis]:
+    loaded = settings.load(site=site, store=store, flavour="cpu")
+    return {row.name: row for row in examine(loaded.settings)}
 
 
-def test_a_bare_machine_is_told_what_cannot_work_and_what_to_install(invoke: Invoke, path: Path) -> None:
-    found = rows(invoke, path, code=3)
+@pytest.mark.usefixtures("path")
+def test_a_bare_machine_is_told_what_cannot_work_and_what_to_install() -> None:
+    found = rows()
     for name, task, package in (
         ("mmdebstrap", "build-image", "mmdebstrap"),
         ("mksquashfs", "build-image", "squashfs-tools"),
         ("Podman", "smoke-test", "podman"),
     ):
-        assert not found[name]["ok"]
-        assert task in found[name]["tasks"]
-        assert found[name]["remedy"] == f"apt-get install {package}"
-    assert "unix:///nonexistent" in found["engine"]["found"]
+        assert not found[name].ok
+        assert task in found[name].tasks
+        assert found[name].remedy == f"apt-get install {package}"
+    assert "tcp://127.0.0.1:9" in found["engine"].found
 
 
-def test_the_table_and_the_error_name_each_missing_thing_once(invoke: Invoke, path: Path) -> None:
-    done = invoke("doctor", env={"PATH": str(path), "DOCKER_HOST": "unix:///nonexistent"})
+@pytest.mark.usefixtures("path")
+def test_the_command_ends_with_three_and_names_each_missing_thing_once(invoke: Invoke) -> None:
+    done = invoke("doctor")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -61,52 +66,54 @@ def test_the_table_and_the_error_name_each_missing_thing_once(invoke: Invoke, pa
     assert [line[0] for line in done.stdout.splitlines() if " mmdebstrap " in line] == ["✗"]
 
 
-def test_slurm_is_needed_on_a_cluster_and_not_on_this_machine(invoke: Invoke, path: Path) -> None:
-    assert not rows(invoke, path, code=3)["Slurm"]["needed"]
-    found = rows(invoke, path, "--site", "clariden", code=3)["Slurm"]
-    assert found["needed"]
-    assert found["remedy"] == "apt-get install slurm-client"
+@pytest.mark.usefixtures("path")
+def test_json_is_one_document_of_the_same_rows(invoke: Invoke) -> None:
+    done = invoke("doctor", "--json")
+    assert done.returncode == 3
+    assert {row["name"]: row["ok"] for row in json.loads(done.stdout)} == {n: d.ok for n, d in rows().items()}
+
+
+@pytest.mark.usefixtures("path")
+def test_slurm_is_needed_on_a_cluster_and_not_on_this_machine() -> None:
+    assert not rows()["Slurm"].needed
+    found = rows(site="clariden")["Slurm"]
+    assert found.needed
+    assert found.remedy == "apt-get install slurm-client"
 
 
 @pytest.mark.parametrize(("ping", "up"), [(PING_UP, True), (PING_DOWN, False)])
-def test_slurm_is_there_only_when_its_controller_answers(invoke: Invoke, path: Path, ping: str, up: bool) -> None:
+def test_slurm_is_there_only_when_its_controller_answers(path: Path, ping: str, up: bool) -> None:
     program(path, "sbatch", SBATCH)
     program(path, "scontrol", ping)
-    found = rows(invoke, path, code=3)["Slurm"]
-    assert found["ok"] is up
-    assert "slurm 22.05.8" in found["found"]
-    assert "nid001" in found["found"]
+    found = rows()["Slurm"]
+    assert found.ok is up
+    assert "slurm 22.05.8" in found.found
+    assert "nid001" in found.found
 
 
-def test_a_mksquashfs_without_zstd_is_not_enough(invoke: Invoke, path: Path) -> None:
-    program(path, "mksquashfs", "#!/bin/sh\necho 'Compressors available: gzip lzo'\n")
-    found = rows(invoke, path, code=3)["mksquashfs"]
-    assert not found["ok"]
-    assert "zstd" in found["found"]
+def test_a_mksquashfs_without_zstd_is_not_enough(path: Path) -> None:
+    program(path, "mksquashfs", "echo 'Compressors available: gzip lzo'")
+    found = rows()["mksquashfs"]
+    assert not found.ok
+    assert "zstd" in found.found
 
 
-def test_a_podman_that_cannot_start_a_container_is_told_with_its_reason(invoke: Invoke, path: Path) -> None:
-    program(
-        path,
-        "podman",
-        "#!/bin/sh\n[ \"$1\" = --version ] && echo podman version 4.3.1 && exit\necho 'no cgroups'; exit 126\n",
-    )
-    found = rows(invoke, path, code=3)["Podman"]
-    assert not found["ok"]
-    assert found["found"] == "podman version 4.3.1 cannot start a container: no cgroups"
+def test_a_podman_that_cannot_start_a_container_is_told_with_its_reason(path: Path) -> None:
+    program(path, "podman", BARE_PODMAN)
+    found = rows()["Podman"]
+    assert not found.ok
+    assert found.found == "podman version 4.3.1 cannot start a container: no cgroups"
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk_is_told_with_the_room_that_is_there(
-    invoke: Invoke, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_with_the_room_that_is_there(tmp_path: Path) -> None:
     small = tmp_path / "small disk"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", small], check=True)
-    monkeypatch.setenv("AXOLOTL_ENV_STORE", str(small / "store"))
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", small], check=True)
     try:
-        store = rows(invoke, path, code=3)["store"]
+        store = rows(store=str(small / "store"))["store"]
     finally:
-        subprocess.run(["umount", small], check=True)
-    assert not store["ok"]
-    assert "MB free, a build takes" in store["found"]
+        subprocess.run(["/bin/umount", small], check=True)
+    assert not store.ok
+    assert "MB free, a build takes" in store.found
