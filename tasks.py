@@ -101,14 +101,43 @@ def build_image(
 
 
 @command(
+    help={
+        "to": "release to pin: latest (what GitHub calls so), or a tag such as v0.19.0 (default: only look)",
+        "dry_run": DRY_RUN,
+        "json": JSON,
+    }
+)
+def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = False) -> None:
+    """[image] Show the pinned release and GitHub's latest, or move the pin with all its locks.
+
+    Example: invoke pin-release --to latest
+    """
+    from axolotl_env import console
+    from axolotl_env.release import move_pin, plan_pin
+    from axolotl_env.settings import load
+
+    plan = plan_pin(load().settings, to=to)
+    if to and not dry_run:
+        move_pin(plan)
+    if json:
+        return console.document(plan.document())
+    for notice in plan.notices:
+        console.warn(notice)
+    console.table(("", "pinned", "then" if to else "latest"), plan.summary())
+    if plan.changes:
+        console.text("")
+        console.table(("lock", "package", "from", "to"), plan.rows())
+    return None
+
+
+@command(
     iterable=["mount", "set", "unset", "annotation", "base"],
     help={
         "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
         "name": "name of the EDF in the EDF folder (default: axolotl)",
         "output": "file to write instead of one in the EDF folder [setting: edf_dir]",
         "site": SITE,
-        "profile": "network profile: hook, explicit, tutorial or debug (default: the site's)",
-        "workdir": "folder that commands start in (default: the image's own)",
+        "profile": "network profile: hook, explicit, tutorial, debug or none (default: the site's)",
         "mount": "SOURCE:DESTINATION[:ro], or one path for both; may be given again",
         "set": "env.NAME=VALUE, workdir=…, entrypoint=… or writable=…; may be given again",
         "unset": "variable to remove from the container's environment; may be given again",
@@ -126,7 +155,6 @@ def make_edf(
     output: str = "",
     site: str = "",
     profile: str = "",
-    workdir: str = "",
     mount: list[str] | None = None,
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     unset: list[str] | None = None,
@@ -143,7 +171,7 @@ def make_edf(
     from pathlib import Path
 
     from axolotl_env import console
-    from axolotl_env.edf import plan_edf, write_edf
+    from axolotl_env.edf import plan_edf, target, write_edf
     from axolotl_env.settings import load, load_site
     from axolotl_env.squashfs import newest
 
@@ -151,9 +179,8 @@ def make_edf(
     plan = plan_edf(
         load_site(loaded.site),
         image=image or newest(loaded),
-        path=Path(output).expanduser() if output else loaded.edf_dir / f"{name}.toml",
+        path=Path(output).expanduser() if output else target(name, loaded.edf_dir),
         profile=profile,
-        workdir=workdir,
         mounts=mount or (),
         values=set or (),
         annotations=annotation or (),
@@ -168,8 +195,8 @@ def make_edf(
         write_edf(plan, force=force)
     if json:
         return console.document(plan.summary())
-    if dry_run and plan.changed:
-        return console.text(plan.diff.rstrip("\n"))
+    if dry_run:
+        return console.text(plan.describe())
     return console.text(f"{plan.path}: {'written' if plan.changed else 'nothing to do, it says all this already'}")
 
 
@@ -234,8 +261,8 @@ def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool 
     if json:
         return console.document(shown.model_dump(mode="json"))
     console.table(
-        ("key", *shown.environments, "from"),
-        ((row.key, *row.values.values(), row.origin) for row in shown.rows()),
+        ("key", *shown.environments, "from", "instead of"),
+        ((row.key, *row.values.values(), row.origin, row.instead) for row in shown.rows()),
     )
     for name, faults in shown.faults.items():
         console.text(f"\nnot for {name}:\n  " + "\n  ".join(faults))
@@ -658,6 +685,7 @@ def settings(_: Context, json: bool = False) -> None:
 
 ns = Collection(
     build_image,
+    pin_release,
     make_edf,
     check_edf,
     show_edf,

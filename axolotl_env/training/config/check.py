@@ -1,0 +1,146 @@
+"""check-config: our rules, then axolotl's own validation in the image."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from axolotl_env import files
+from axolotl_env.edf import Environment
+from axolotl_env.errors import BadInputError, Fault, MissingError
+from axolotl_env.findings import Finding
+from axolotl_env.records import Record
+from axolotl_env.release import load_release
+from axolotl_env.settings import ROOT, Settings, load_site
+from axolotl_env.squashfs import newest, read_manifest
+from axolotl_env.training import document, packing, schema
+from axolotl_env.training.config import checks, deepspeed
+from axolotl_env.training.config.mend import mend
+from axolotl_env.training.config.rules import Context, Package, run
+from axolotl_env.training.config.validate import findings, validate
+
+CHECKS = {**checks.CHECKS, **deepspeed.CHECKS}
+
+
+class ConfigReport(Record):
+    """What check-config found."""
+
+    findings: tuple[Finding, ...]
+    settled: tuple[str, ...]
+    """Rules that --fix has mended."""
+    validated: str
+    """The image that axolotl's own validation ran in; empty: it did not run."""
+
+
+def check_config(
+    config: str,
+    settings: Settings,
+    *,
+    nodes: str = "1",
+    release: str = "",
+    environment: Environment | None = None,
+    fix: bool = False,
+) -> ConfigReport:
+    """Check a training config and its DeepSpeed JSON: by our rules, then by axolotl itself where an image is here.
+
+    Args:
+        config: the axolotl YAML.
+        settings: for the site (GPUs a node, mounts), the flavour (packages) and the store (images).
+        nodes: of the job.
+        release: axolotl's, when not the pinned one.
+        environment: the EDF of the job: its mounts and its image's packages are better known than the site's.
+        fix: write the config with everything mended that needs no decision; the rest of the file stays as it is.
+
+    Raises:
+        BadInputError: the config cannot be read, or the release is not known.
+        MissingError, WorkFailedError: the image cannot be started, or axolotl gave no answer.
+    """
+    if not config:
+        raise BadInputError("no config to check", where="--config", hint="--config axolotl.yaml")
+    path = Path(config).expanduser()
+    context = _context(document.read(path), settings, nodes, release, environment)
+    problems = run(context, CHECKS)
+    mended = mend(context.config, problems)
+    if fix and mended.settled:
+        files.write(path, mended.text, mode=stat.S_IMODE(path.stat().st_mode))
+        context = _context(document.read(path), settings, nodes, release, environment)
+        problems = run(context, CHECKS)
+    image = environment or _newest(settings)
+    manifest = read_manifest(Path(image.image)) if image else None
+    own: list[Finding] = []
+    validated = ""
+    if image and (manifest is None or manifest.release.version == context.keys.release):
+        # What --fix mends is mended for it in any case: axolotl stops at the first thing that it does not like.
+        gpus = context.nodes * context.gpus_per_node
+        answer = validate(mended.text, image, gpus=gpus, cache=settings.store / "cache/validate")
+        known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
+        own = findings(answer, context.config, known)
+        validated = Path(image.image).name
+    found = (*(problem.finding for problem in problems), *own)
+    return ConfigReport(findings=found, settled=mended.settled if fix else (), validated=validated)
+
+
+def _context(
+    config: document.Document, settings: Settings, nodes: str, release: str, environment: Environment | None
+) -> Context:
+    site = load_site(settings.site)
+    mounts = tuple(mount.split(":")[1] for mount in site.edf.mounts if ":" in mount)
+    if environment:
+        mounts = tuple(mount.target for mount in environment.mounts)
+    gpus = packing.gpus(nodes, site)
+    found, fault = _deepspeed(config)
+    return Context(
+        config=config,
+        keys=schema.load(release or load_release().version),
+        nodes=int(nodes),
+        gpus_per_node=gpus // int(nodes),
+        site_name=str(environment.path) if environment else settings.site,
+        mounts=mounts,
+        packages=_packages(settings.flavour, environment),
+        deepspeed=found,
+        deepspeed_fault=fault,
+    )
+
+
+def _newest(settings: Settings) -> Environment | None:
+    try:
+        image = newest(settings)
+    except MissingError:
+        return None
+    return Environment(name="check", path=image, engine="ce", image=str(image))
+
+
+def _deepspeed(config: document.Document) -> tuple[document.Document | None, Fault | None]:
+    value = config.value.get("deepspeed")
+    if isinstance(value, Mapping):
+        # Written into the YAML: its places are there.
+        places = {key[1:]: place for key, place in config.places.items() if key[:1] == ("deepspeed",) and key[1:]}
+        return document.Document(config.path, config.text, value, places, ()), None
+    if not isinstance(value, str) or "$" in value:
+        return None, None
+    path = checks.deepspeed_path(config.path, value)
+    if not path.is_file():
+        return None, None  # path-missing says so
+    try:
+        return deepspeed.read(path), None
+    except BadInputError as error:
+        return None, error.fault
+
+
+def _packages(flavour: str, environment: Environment | None) -> Package | None:
+    """Return what the image holds: as its manifest says, else as the flavour's lock does."""
+    if environment and (manifest := read_manifest(Path(environment.image))):
+        return Package(Path(environment.image).name, frozenset(map(_normal, manifest.packages)), manifest.architecture)
+    if environment:
+        return None  # a file of another maker: nothing is known
+    locks = sorted((ROOT / "docker/locks").glob(f"{flavour}-*.txt"))
+    if not locks:
+        return None
+    names = {_normal(name) for lock in locks for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.read_text(), re.M)}
+    return Package(f"flavour {flavour}", frozenset(names), locks[0].stem.split("-")[1])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

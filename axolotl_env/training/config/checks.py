@@ -1,0 +1,312 @@
+"""The rules that need more than a look at one key. Each function is named by ``check`` in rules/config.toml."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from axolotl_env.training.config.rules import Check, Context, Hit, rules, walk
+from axolotl_env.training.document import Key
+
+_VARIABLE = re.compile(r"\$\{?\w+\}?|^~(?=/)")
+_SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|[0-9a-f]{40}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{20,})\b")
+_CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
+_LISTS = ("datasets", "test_datasets", "pretraining_dataset")
+
+# axolotl 0.19.0, schemas/enums.py.
+_LEGACY_ATTENTION = {
+    "xformers_attention": "xformers",
+    "sage_attention": "sage",
+    "flex_attention": "flex_attention",
+    "flash_attention": "flash_attention_2",
+    "sdp_attention": "sdpa",
+    "eager_attention": "eager",
+}
+_SHORT_ATTENTION = {"flash": "flash_attention_2", "flex": "flex_attention", "sdp": "sdpa"}
+
+
+def unknown_key(context: Context) -> Iterator[Hit]:
+    """Keys that the release does not know, at the top and inside what its schema describes."""
+    keys = context.keys
+    told = {key for rule in rules().values() for key in rule.keys}
+    plugins = [str(plugin) for plugin in _list(context.config.value.get("plugins"))]
+    known = set(keys.top)
+    for package, more in keys.plugins.items():
+        if any(plugin.startswith(package + ".") for plugin in plugins):
+            known |= more
+    # Keys of a plugin that is not axolotl's own cannot be known here.
+    if any(not plugin.startswith("axolotl.integrations.") for plugin in plugins):
+        return
+    for key in context.config.value:
+        if key not in known and key not in told:
+            owner = next((package for package, more in keys.plugins.items() if key in more), "")
+            plugin = f": it belongs to the plugin {owner}, which is not listed" if owner else ""
+            yield Hit((str(key),), {"nearest": _nearest(str(key), known), "plugin": plugin})
+    for parent, inner in keys.nested.items():
+        value = context.config.value.get(parent)
+        parts = [((parent,), value)] if isinstance(value, Mapping) else []
+        parts += [((parent, n), part) for n, part in enumerate(_list(value)) if isinstance(part, Mapping)]  # type: ignore[misc]
+        for place, part in parts:
+            for key in part:
+                # The prefix is taken off before the keys are looked at; fsdp_prefix warns of it.
+                name = str(key).removeprefix("fsdp_") if parent == "fsdp_config" else key
+                if key not in inner and name not in inner:
+                    yield Hit((*place, str(key)), {"nearest": _nearest(str(key), inner), "plugin": ""})
+
+
+def fsdp_prefix(context: Context) -> Iterator[Hit]:
+    """fsdp_config: {fsdp_offload_params: …}."""
+    keys = [key for key in _mapping(context.config.value.get("fsdp_config")) if key.startswith("fsdp_")]
+    old = [key for key in keys if key != "fsdp_version"]
+    if old:
+        yield Hit(("fsdp_config", old[0]), {"new": ", ".join(key.removeprefix("fsdp_") for key in old)})
+
+
+def repeated_key(context: Context) -> Iterator[Hit]:
+    """Keys that are written twice in one mapping."""
+    for key in context.config.repeated:
+        yield Hit(key, fixable=False)
+
+
+def attention_flags(context: Context) -> Iterator[Hit]:
+    """Old switches of the attention, apart from flash_attention, which has a rule of its own."""
+    for key, value in _LEGACY_ATTENTION.items():
+        if key != "flash_attention" and context.config.value.get(key):
+            yield Hit((key,), {"value": value})
+
+
+def attention_twice(context: Context) -> Iterator[Hit]:
+    """An old switch beside attn_implementation."""
+    if context.config.value.get("attn_implementation"):
+        for key in _LEGACY_ATTENTION:
+            if context.config.value.get(key):
+                yield Hit((key,))
+
+
+def attention_short_name(context: Context) -> Iterator[Hit]:
+    """attn_implementation: flash."""
+    value = context.config.value.get("attn_implementation")
+    if isinstance(value, str) and value in _SHORT_ATTENTION:
+        yield Hit(("attn_implementation",), {"value": value, "full": _SHORT_ATTENTION[value]})
+
+
+def renamed(context: Context) -> Iterator[Hit]:
+    """Keys with another name now, which still work."""
+    for key, new in rules()["renamed"].names.items():
+        if context.config.value.get(key) is not None:
+            yield Hit((key,), {"new": new}, fixable=new not in context.config.value)
+
+
+def sharegpt_type(context: Context) -> Iterator[Hit]:
+    """Data set types that were taken out."""
+    for place, dataset in _datasets(context):
+        value = dataset.get("type")
+        if isinstance(value, str) and value.startswith("sharegpt"):
+            yield Hit((*place, "type"), {"value": value})
+
+
+def unsafe_weights(context: Context) -> Iterator[Hit]:
+    """save_safetensors: false."""
+    if context.config.value.get("save_safetensors") is False:
+        yield Hit(("save_safetensors",))
+
+
+def checkpointing_unsloth(context: Context) -> Iterator[Hit]:
+    """gradient_checkpointing: unsloth."""
+    if context.config.value.get("gradient_checkpointing") == "unsloth":
+        yield Hit(("gradient_checkpointing",))
+
+
+def variable(context: Context) -> Iterator[Hit]:
+    """``$VAR`` and ``~`` in values; templates are full of dollars and are left alone."""
+    for key, value in walk(context.config.value):
+        if not isinstance(value, str) or "{%" in value or "{{" in value or "jinja" in str(key[-1]):
+            continue
+        # A dollar in a prompt or in a separator is text; in a path it was meant to be filled.
+        if ("/" in value or re.fullmatch(r"\$\{?\w+\}?", value)) and (match := _VARIABLE.search(value)):
+            yield Hit(key, {"variable": match.group()})
+
+
+def secret(context: Context) -> Iterator[Hit]:
+    """Tokens in values."""
+    for key, value in walk(context.config.value):
+        # 40 hex digits are a commit, too.
+        if isinstance(value, str) and "revision" not in str(key[-1]) and _SECRET.search(value):
+            name = "HF_TOKEN" if "hf_" in value else str(key[-1]).upper()
+            yield Hit(key, {"name": name})
+
+
+def optim_args(context: Context) -> Iterator[Hit]:
+    """optim_args beside an optimizer that does not read them."""
+    value = context.config.value
+    if value.get("optimizer") == "adamw_torch" and value.get("optim_args"):
+        yield Hit(("optim_args",), {"optimizer": "adamw_torch"})
+
+
+def group_by_length(context: Context) -> Iterator[Hit]:
+    """group_by_length under packing."""
+    if context.config.value.get("group_by_length") and context.config.value.get("sample_packing"):
+        yield Hit(("group_by_length",))
+
+
+def packing_attention(context: Context) -> Iterator[Hit]:
+    """sample_packing with the model's default attention."""
+    value = context.config.value
+    if value.get("sample_packing") and not any(value.get(key) for key in ("attn_implementation", *_LEGACY_ATTENTION)):
+        yield Hit(("sample_packing",))
+
+
+def flash_attention_absent(context: Context) -> Iterator[Hit]:
+    """flash_attention_2 without the package."""
+    found = _attention(context)
+    if found and found[1].startswith("flash_attention_") and _lacks(context, "flash-attn"):
+        assert context.packages
+        yield Hit((found[0],), {"value": found[1], "flavour": context.packages.image})
+
+
+def xformers_arm(context: Context) -> Iterator[Hit]:
+    """Xformers where it does not exist."""
+    found = _attention(context)
+    if found and found[1] == "xformers" and _lacks(context, "xformers"):
+        assert context.packages
+        yield Hit((found[0],), {"flavour": context.packages.image})
+
+
+def cce_half(context: Context) -> Iterator[Hit]:
+    """The plugin's precision left to a default."""
+    if _uses_cce(context) and not context.config.value.get("bf16") and not context.config.value.get("fp16"):
+        yield Hit(("plugins",))
+
+
+def cce_absent(context: Context) -> Iterator[Hit]:
+    """The plugin without its package."""
+    if _uses_cce(context) and _lacks(context, "cut-cross-entropy"):
+        assert context.packages
+        yield Hit(("plugins",), {"flavour": context.packages.image})
+
+
+def deepspeed_absent(context: Context) -> Iterator[Hit]:
+    """Deepspeed without the package."""
+    if context.config.value.get("deepspeed") and _lacks(context, "deepspeed"):
+        assert context.packages
+        yield Hit(("deepspeed",), {"flavour": context.packages.image})
+
+
+def dataloader_defaults(context: Context) -> Iterator[Hit]:
+    """Axolotl's defaults grow with the job; on one or two GPUs they are harmless."""
+    keys = ("dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory")
+    gpus = context.nodes * context.gpus_per_node
+    if gpus > 2 and all(context.config.value.get(key) is None for key in keys):
+        yield Hit(
+            ("dataloader_num_workers",), {"workers": gpus, "gpus": gpus, "per_node": gpus * context.gpus_per_node}
+        )
+
+
+def no_template(context: Context) -> Iterator[Hit]:
+    """A chat template that the tokenizer should have and has not, where its files are here."""
+    value = context.config.value
+    folder = Path(str(value.get("tokenizer_config") or value.get("base_model") or ""))
+    settings = folder / "tokenizer_config.json"
+    if not folder.is_absolute() or not settings.is_file():
+        return
+    if (folder / "chat_template.jinja").is_file() or '"chat_template"' in settings.read_text(errors="replace"):
+        return
+    for place, dataset in _datasets(context):
+        chosen = dataset.get("chat_template") or value.get("chat_template") or "tokenizer_default"
+        given = dataset.get("chat_template_jinja") or value.get("chat_template_jinja")
+        if dataset.get("type") == "chat_template" and chosen == "tokenizer_default" and not given:
+            yield Hit((*place, "type"), {"model": folder})
+
+
+def path_missing(context: Context) -> Iterator[Hit]:
+    """Files to read that are not here; paths of a file system that is not here are left alone."""
+    for key, path in _inputs(context):
+        if not path.exists() and _visible(path):
+            names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            close = get_close_matches(path.name, names, n=1)
+            yield Hit(key, {"path": path, "nearest": f"did you mean {close[0]}?" if close else "check the path"})
+
+
+def path_outside(context: Context) -> Iterator[Hit]:
+    """Paths that the container does not see."""
+    if not context.mounts:
+        return
+    value = context.config.value
+    outputs = [key for key in ("output_dir", "dataset_prepared_path") if isinstance(value.get(key), str)]
+    for key, path in [*_inputs(context), *(((name,), Path(value[name])) for name in outputs)]:
+        if path.is_absolute() and not any(path.is_relative_to(mount) for mount in context.mounts):
+            site = {"site": context.site_name, "mounts": ", ".join(context.mounts)}
+            yield Hit(key, {"path": path, **site})
+
+
+def _inputs(context: Context) -> Iterator[tuple[Key, Path]]:
+    """Yield the local files and folders that a training reads; names on the hub are no paths."""
+    value = context.config.value
+    for name in ("base_model", "tokenizer_config", "lora_model_dir", "resume_from_checkpoint"):
+        if isinstance(value.get(name), str) and value[name].startswith("/"):
+            yield (name,), Path(value[name])
+    if isinstance(value.get("deepspeed"), str):
+        yield ("deepspeed",), deepspeed_path(context.config.path, value["deepspeed"])
+    for place, dataset in _datasets(context):
+        path = dataset.get("path")
+        if isinstance(path, str) and path.startswith("/"):
+            yield (*place, "path"), Path(path)
+
+
+def deepspeed_path(config: Path, value: str) -> Path:
+    """Return where a DeepSpeed JSON is: axolotl looks in the working folder, we beside the config as well."""
+    path = Path(value)
+    return path if path.is_absolute() or path.exists() else config.absolute().parent / path
+
+
+def _visible(path: Path) -> bool:
+    """Whether the file system that a path is on is here at all: /capstor is not on a laptop."""
+    if "$" in str(path):
+        return False
+    return len(path.parts) < 2 or Path(*path.parts[:2]).exists() or not os.access("/", os.R_OK)
+
+
+def _datasets(context: Context) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    for name in _LISTS:
+        for number, dataset in enumerate(_list(context.config.value.get(name))):
+            if isinstance(dataset, Mapping):
+                yield (name, number), dataset
+
+
+def _attention(context: Context) -> tuple[str, str] | None:
+    value = context.config.value
+    chosen = value.get("attn_implementation")
+    if isinstance(chosen, str):
+        return "attn_implementation", chosen
+    return next(((key, name) for key, name in _LEGACY_ATTENTION.items() if value.get(key)), None)
+
+
+def _uses_cce(context: Context) -> bool:
+    value = context.config.value
+    return _CCE in _list(value.get("plugins")) and value.get("cut_cross_entropy") is not False
+
+
+def _lacks(context: Context, package: str) -> bool:
+    return context.packages is not None and package not in context.packages.names
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _nearest(name: str, known: set[str] | frozenset[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=3, cutoff=0.7)
+    return f"did you mean {' or '.join(close)}?" if close else "delete it"
+
+
+CHECKS: Mapping[str, Check] = {
+    rule.check: globals()[rule.check] for rule in rules().values() if rule.check in globals()
+}

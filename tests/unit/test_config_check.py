@@ -1,0 +1,519 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from axolotl_env.errors import BadInputError
+from axolotl_env.findings import Finding
+from axolotl_env.settings import Settings
+from axolotl_env.training import check_config, document, plan_config
+from axolotl_env.training.config.check import CHECKS
+from axolotl_env.training.config.deepspeed import facts
+from axolotl_env.training.config.rules import rules
+from axolotl_env.training.make import OVERLAYS
+
+# What every config below is added to: nothing is wrong with it.
+BASE = """\
+base_model: org/model
+datasets:
+  - path: org/data
+    type: chat_template
+output_dir: ./out
+dataloader_num_workers: 4
+"""
+ZERO3: dict[str, Any] = {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
+
+
+def check(folder: Path, config: str, zero: object = None, **options: str) -> list[Finding]:
+    file = folder / "my config.yaml"
+    if zero is not None:
+        (folder / "zero.json").write_text(zero if isinstance(zero, str) else json.dumps(zero, indent=2))
+        config += "deepspeed: zero.json\n"
+    file.write_text(config)
+    # No image in this store, so that axolotl itself is not asked.
+    store = folder / "store"
+    flags = {"nodes": "1", **options}
+    settings = Settings(store=store, site=flags.pop("site", "local"), flavour=flags.pop("flavour", "gh200"))
+    return list(check_config(str(file), settings, **flags).findings)  # type: ignore[arg-type]
+
+
+class Case(NamedTuple):
+    bad: str
+    good: str
+    fixed: str = ""
+    """What --fix makes of ``bad``, if anything."""
+
+
+CASES: dict[str, Case] = {
+    "unknown-key": Case("sequence_length: 2048\n", "sequence_len: 2048\n"),
+    "repeated-key": Case("seed: 1\nseed: 2\n", "seed: 1\n"),
+    "eval-set-size": Case("eval_set_size: 0.1\n", "val_set_size: 0.1\n", "val_set_size: 0.1\n"),
+    "top-level-type": Case("type: Auto # why\n", "model_type: Auto\n", "model_type: Auto # why\n"),
+    "flash-attn-fuse-qkv": Case("flash_attn_fuse_qkv: false\n", "flash_attn_fuse_mlp: false\n", ""),
+    "unsloth": Case("unsloth_lora_mlp: true\n", "lora_mlp_kernel: true\n"),
+    "flash-attn-rms-norm": Case("flash_attn_rms_norm: true\n", "flash_attn_rms_norm: false\n", ""),
+    "s2-attention": Case("s2_attention: true\n", "s2_attention: null\n", ""),
+    "max-packed-sequence-len": Case("max_packed_sequence_len: 5\n", "sequence_len: 5\n"),
+    "rope-scaling": Case("rope_scaling: {type: linear}\n", "overrides_of_model_config: {rope_scaling: {}}\n"),
+    "dpo-removed": Case("dpo_norm_loss: true\n", "dpo_norm_loss: null\n", ""),
+    "dataset-processes": Case("dataset_processes: 4 # few\n", "dataset_num_proc: 4\n", "dataset_num_proc: 4 # few\n"),
+    "flash-attention": Case(
+        "flash_attention: true\n", "sdp_attention: true\n", "attn_implementation: flash_attention_2\n"
+    ),
+    "attention-flags": Case("sdp_attention: true\n", "attn_implementation: sdpa\n", "attn_implementation: sdpa\n"),
+    "attention-twice": Case(
+        "eager_attention: true\nattn_implementation: sdpa\n",
+        "eager_attention: false\nattn_implementation: sdpa\n",
+        "attn_implementation: sdpa\n",
+    ),
+    "attention-short-name": Case(
+        "attn_implementation: flex\n", "attn_implementation: eager\n", "attn_implementation: flex_attention\n"
+    ),
+    "renamed": Case("evaluation_strategy: steps\n", "eval_strategy: steps\n", "eval_strategy: steps\n"),
+    "fsdp-prefix": Case("fsdp_config:\n  fsdp_offload_params: true\n", "fsdp_config:\n  offload_params: true\n"),
+    "eval-table-size": Case("eval_table_size: 5\n", "eval_table_size: null\n"),
+    "sharegpt-type": Case(
+        "test_datasets:\n  - {path: org/x, type: sharegpt.load}\n", "test_datasets:\n  - {path: org/x, type: alpaca}\n"
+    ),
+    "unsafe-weights": Case("save_safetensors: false\n", "save_safetensors: true\n", ""),
+    "gradient-checkpointing-unsloth": Case(
+        "gradient_checkpointing: unsloth\n", "gradient_checkpointing: offload\n", "gradient_checkpointing: true\n"
+    ),
+    "variable": Case("dataset_prepared_path: /x/$USER/p\n", 'chat_template_jinja: "{% set $x = 1 %}/$USER"\n'),
+    "secret": Case(
+        "hub_token: hf_EXAMPLEEXAMPLEEXAMPLEEX\n", "revision_of_model: 0123456789012345678901234567890123456789\n"
+    ),
+    "optim-args": Case(
+        "optimizer: adamw_torch\noptim_args:\n  fused: true\n",
+        "optimizer: adamw_torch_fused\noptim_args:\n  fused: true\n",
+        "optimizer: adamw_torch_fused\n",
+    ),
+    "group-by-length": Case(
+        "group_by_length: true\nsample_packing: true\nattn_implementation: sdpa\n",
+        "group_by_length: true\nsample_packing: false\n",
+        "sample_packing: true\nattn_implementation: sdpa\n",
+    ),
+    "packing-attention": Case(
+        "sample_packing: true\n",
+        "sample_packing: true\nsdp_attention: true\n",
+        "sample_packing: true\nattn_implementation: sdpa\n",
+    ),
+    "flash-attention-absent": Case("attn_implementation: flash_attention_2\n", "attn_implementation: sdpa\n"),
+    "xformers-arm": Case("attn_implementation: xformers\n", "attn_implementation: sdpa\n"),
+    "cce-half": Case(
+        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n",
+        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
+        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
+    ),
+    "cce-absent": Case(
+        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
+        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\ncut_cross_entropy: false\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_a_rule_says_what_is_wrong_and_is_quiet_where_nothing_is(tmp_path: Path, rule: str) -> None:
+    case = CASES[rule]
+    found = [f for f in check(tmp_path, BASE + case.bad) if f.rule == rule]
+    assert found
+    lines = (BASE + case.bad).splitlines()
+    last = found[0].key.split(".")[-1]
+    assert last.isdecimal() or last in lines[found[0].line - 1] or rule == "cce-half"
+    assert rule not in {f.rule for f in check(tmp_path, BASE + case.good)}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in CASES if rules()[rule].fix])
+def test_fix_changes_the_wrong_line_and_nothing_else(tmp_path: Path, rule: str) -> None:
+    comment = "# mine ✓\n\nseed:   1   # odd spacing stays\n"
+    file = tmp_path / "my config.yaml"
+    file.write_text(BASE + comment + CASES[rule].bad)
+    file.chmod(0o640)
+    report = check_config(str(file), Settings(store=tmp_path, flavour="gh200"), fix=True)
+    assert rule in report.settled
+    assert file.read_text() == BASE + comment + CASES[rule].fixed
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert rule not in {f.rule for f in report.findings}
+
+
+def test_the_dataloader_rule_counts_the_job(tmp_path: Path) -> None:
+    config = BASE.replace("dataloader_num_workers: 4\n", "")
+    assert check(tmp_path, config, site="clariden", nodes="16")[0].what.startswith(
+        "no dataloader key is set: 64 workers for each of 64 GPUs, 256 processes a node"
+    )
+    assert check(tmp_path, config) == []  # one process: two workers more or less do no harm
+    assert check(tmp_path, config + "dataloader_pin_memory: true\n", site="clariden", nodes="16") == []
+
+
+def test_a_template_that_the_tokenizer_has_not_is_told(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tokenizer_config.json").write_text("{}")
+    config = BASE.replace("org/model", str(model))
+    assert [f.rule for f in check(tmp_path, config)] == ["no-template"]
+    assert check(tmp_path, config + "chat_template: chatml\n") == []
+    (model / "chat_template.jinja").touch()
+    assert check(tmp_path, config) == []
+
+
+# ---- DeepSpeed ----
+
+ZERO_CASES: dict[str, tuple[object, object, str]] = {
+    "deepspeed-json": ("{", ZERO3, ""),
+    "deepspeed-key": (
+        {"zero_optimization": {"stage": 2, "cpu_checkpointing": False}},
+        {"zero_optimization": {"stage": 2}, "activation_checkpointing": {"cpu_checkpointing": False}},
+        "",
+    ),
+    "deepspeed-key-ignored": ({"gradient_cliping": 1.0}, {"gradient_clipping": 1.0}, ""),
+    "deepspeed-deprecated": (
+        {"zero_optimization": {"stage": 2, "cpu_offload": False}},
+        {"zero_optimization": {"stage": 2}},
+        "",
+    ),
+    "deepspeed-auto": (
+        {"zero_optimization": {"stage": 2, "overlap_comm": "auto"}},
+        {"zero_optimization": {"stage": 2, "reduce_bucket_size": "auto"}, "bf16": {"enabled": "auto"}},
+        "",
+    ),
+    "deepspeed-clash": ({"gradient_clipping": 0.5}, {"gradient_clipping": 1}, "max_grad_norm: 1.0\n"),
+    "deepspeed-type": (
+        {"zero_optimization": {"stage": 2, "sub_group_size": 1.5}},
+        {"zero_optimization": {"stage": 2, "sub_group_size": 1e9}},
+        "",
+    ),
+    "deepspeed-offload": (
+        {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
+        {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none"}}},
+        "",
+    ),
+    "deepspeed-save": (
+        {"zero_optimization": {"stage": 3}},
+        {"zero_optimization": {"stage": 3, "gather_16bit_weights_on_model_save": True}},
+        "",
+    ),
+    "deepspeed-overlap": (
+        {"zero_optimization": {"stage": 2, "overlap_comm": True, "contiguous_gradients": True}},
+        {"zero_optimization": {"stage": 2, "overlap_comm": True, "contiguous_gradients": False}},
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", ZERO_CASES)
+def test_a_deepspeed_rule_names_the_place_in_the_json(tmp_path: Path, rule: str) -> None:
+    bad, good, config = ZERO_CASES[rule]
+    found = [f for f in check(tmp_path, BASE + config, bad) if f.rule == rule]
+    assert found
+    if rule != "deepspeed-json":
+        line = (tmp_path / "zero.json").read_text().splitlines()[found[0].line - 1]
+        assert found[0].key.split(".")[-1] in line
+        assert found[0].file.endswith("zero.json")
+    assert check(tmp_path, BASE + config, good) == []
+
+
+def test_a_deepspeed_config_inside_the_yaml_is_checked_there(tmp_path: Path) -> None:
+    config = BASE + "deepspeed:\n  zero_optimization:\n    stage: 2\n    overlap_com: true\n"
+    found = check(tmp_path, config)
+    assert [(f.rule, f.line, f.column) for f in found] == [("deepspeed-key", 10, 5)]
+    assert "overlap_comm" in found[0].remedy
+
+
+def test_both_spellings_of_deepspeed_pass(tmp_path: Path) -> None:
+    names = [
+        key.removeprefix("stage3_") for key in facts()["strict"]["zero_optimization"] if key.startswith("stage3_m")
+    ]
+    zero = {"zero_optimization": {"stage": 2, **{name: 1e9 for key in names for name in (key, f"stage3_{key}")}}}
+    assert check(tmp_path, BASE, zero) == []
+
+
+# ---- paths ----
+
+
+def test_files_that_are_not_there_are_told_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "deepspeed_zero_3.json").write_text(json.dumps(ZERO3))
+    (tmp_path / "chat.jsonl").touch()
+    config = BASE.replace("org/data", f"{tmp_path}/chats.jsonl") + "deepspeed: deepspeed_zero3.json\n"
+    found = check(tmp_path, config)
+    assert [(f.rule, f.line) for f in found] == [("path-missing", 3), ("path-missing", 7)]
+    assert ["did you mean" in f.remedy for f in found] == [True, True]
+    right = config.replace("chats", "chat").replace("zero3", "zero_3")
+    assert check(tmp_path, right) == []
+
+
+def test_a_file_system_that_is_not_here_is_no_fault(tmp_path: Path) -> None:
+    config = BASE.replace("org/data", "/capstor-of-another-machine/a000/chat.jsonl")
+    assert check(tmp_path, config) == []
+
+
+def test_paths_outside_the_mounts_of_the_site_are_told(tmp_path: Path) -> None:
+    config = BASE.replace("./out", "/users/alice/out") + "dataset_prepared_path: /capstor/a000/alice/prepared\n"
+    found = [f for f in check(tmp_path, config, site="clariden") if f.rule == "path-outside"]
+    assert [(f.line, f.key) for f in found] == [(5, "output_dir")]
+
+
+# ---- the whole ----
+
+
+def test_every_rule_is_tried(tmp_path: Path) -> None:
+    elsewhere = {"dataloader-defaults", "no-template", "path-missing", "path-outside", "deepspeed-absent"}
+    assert {*CASES, *ZERO_CASES} | elsewhere == set(rules())
+    assert {rule.check for rule in rules().values() if rule.check} == set(CHECKS)
+    assert [f.rule for f in check(tmp_path, BASE, ZERO3, flavour="cpu")] == ["deepspeed-absent"]
+
+
+def test_numbers_that_axolotl_accepts_in_any_spelling_pass(tmp_path: Path) -> None:
+    config = BASE + "learning_rate: 5e-6\nwarmup_ratio: 1e-1\nmax_steps: 1_000\nweight_decay: .05\nbf16: yes\n"
+    assert check(tmp_path, config) == []
+
+
+TUTORIAL = """\
+base_model: swiss-ai/Apertus-8B-Instruct-2509
+plugins:
+  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin
+datasets:
+  - path: /capstor/store/a000/conversations.jsonl
+    type: chat_template
+    split: train
+    field_messages: conversations
+    message_property_mappings: {role: from, content: value}
+  - {path: /capstor/store/a000/pretrain.jsonl, ds_type: json, type: completion, field: text}
+dataset_prepared_path: /capstor/store/a000/$USER/prepared
+output_dir: /capstor/store/a000/models
+shuffle_merged_datasets: true
+dataset_processes: 64 # lower it if memory is short
+flash_attention: true
+flash_attn_rms_norm: true
+flash_attn_fuse_qkv: false
+sample_packing: true
+sequence_len: 2048
+group_by_length: false
+pad_to_sequence_len: true
+gradient_checkpointing: true
+gradient_checkpointing_kwargs: {use_reentrant: false}
+gradient_accumulation_steps: 2
+micro_batch_size: 8
+num_epochs: 1
+optimizer: adamw_torch
+optim_args:
+  fused: true
+learning_rate: 1.0e-5
+warmup_ratio: 0.0
+weight_decay: 0.05
+lr_scheduler: cosine
+cosine_min_lr_ratio: 0.1
+max_grad_norm: 1.0
+evals_per_epoch: 0
+eval_set_size: 0.0
+eval_table_size: null
+resume_from_checkpoint: null
+logging_steps: 1
+saves_per_epoch: 2
+tokenizer_type: AutoTokenizer
+type: AutoModelForCausalLM
+wandb_entity:
+wandb_log_model:
+wandb_name: tutorial
+wandb_project: tutorial
+wandb_watch: null
+ddp_find_unused_parameters: true
+deepspeed: /capstor/$USER/deepspeed.json
+"""
+
+
+def test_the_tutorials_config_has_exactly_its_known_faults(tmp_path: Path) -> None:
+    found = check(tmp_path, TUTORIAL, site="clariden", nodes="4")
+    assert sorted((f.rule, f.severity) for f in found) == [
+        ("cce-absent", "error"),
+        ("cce-half", "warning"),
+        ("dataloader-defaults", "warning"),
+        ("dataset-processes", "warning"),
+        ("eval-set-size", "error"),
+        ("flash-attention", "warning"),
+        ("flash-attention-absent", "warning"),
+        ("flash-attn-fuse-qkv", "warning"),
+        ("flash-attn-rms-norm", "error"),
+        ("optim-args", "warning"),
+        ("top-level-type", "error"),
+        ("variable", "error"),
+        ("variable", "error"),
+    ]
+
+
+def test_the_tutorials_deepspeed_file_has_only_its_offload(tmp_path: Path) -> None:
+    zero = {
+        "bf16": {"enabled": True},
+        "zero_optimization": {
+            "stage": 3,
+            "offload_optimizer": {"device": "cpu", "pin_memory": True},
+            "overlap_comm": False,
+            "contiguous_gradients": True,
+            "reduce_bucket_size": "auto",
+            "stage3_prefetch_bucket_size": "auto",
+            "stage3_param_persistence_threshold": "auto",
+            "sub_group_size": 1e9,
+            "stage3_max_live_parameters": 1e9,
+            "stage3_max_reuse_distance": 1e9,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "gradient_accumulation_steps": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_clipping": 1.0,
+        "wall_clock_breakdown": False,
+        "activation_checkpointing": {"partition_activations": False, "cpu_checkpointing": False},
+        "flops_profiler": {"enabled": False},
+        "aio": {"block_size": 1048576},
+    }
+    assert [f.rule for f in check(tmp_path, BASE, zero)] == ["deepspeed-offload"]
+
+
+@pytest.mark.parametrize("overlay", ["", *(path.stem for path in OVERLAYS.glob("*.yaml"))])
+def test_our_own_configs_have_no_fault(tmp_path: Path, overlay: str) -> None:
+    environ = {"SCRATCH": "/capstor/scratch/alice"}
+    overlays = [overlay] if overlay else []
+    output = str(tmp_path / "a.yaml")
+    plan = plan_config("mine", base="apertus-8b", overlays=overlays, assignments=[], output=output, environ=environ)
+    for path, text in plan.files.items():
+        path.write_text(text)
+    settings = Settings(store=tmp_path, site="clariden", flavour="gh200")
+    found = {f.rule for f in check_config(str(plan.path), settings, nodes="4").findings}
+    # The JSON lies in a folder of the test; the two overlays say themselves what they cost and need.
+    allowed = {"path-outside"} | {"offload": {"deepspeed-offload"}, "cce": {"cce-absent"}}.get(overlay, set())
+    assert found <= allowed
+
+
+# The shapes of axolotl's example configs, written anew.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "lora": {"adapter": "lora", "lora_r": 16, "lora_target_linear": True, "attn_implementation": "flash_attention_2"},
+    "qlora 4 bit": {"adapter": "qlora", "load_in_4bit": True, "lora_target_modules": ["q_proj"], "bf16": "auto"},
+    "special tokens": {"special_tokens": {"pad_token": "<pad>", "eos_token": "</s>"}, "tokens": ["<x>"]},
+    "liger": {
+        "plugins": ["axolotl.integrations.liger.LigerPlugin"],
+        "liger_rms_norm": True,
+        "liger_fused_linear_cross_entropy": True,
+    },
+    "fsdp": {
+        "fsdp_version": 2,
+        "fsdp_config": {
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
+            "state_dict_type": "FULL_STATE_DICT",
+            "reshard_after_forward": True,
+        },
+    },
+    "dpo": {
+        "rl": "dpo",
+        "chat_template": "llama3",
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": "chat_template.default",
+                "field_messages": "conversation",
+                "field_chosen": "chosen",
+                "field_rejected": "rejected",
+            }
+        ],
+    },
+    "grpo": {
+        "rl": "grpo",
+        "trl": {"use_vllm": True, "beta": 0.1, "reward_funcs": ["rewards.length"]},
+        "vllm": {"gpu_memory_utilization": 0.8},
+    },
+    "custom prompt": {
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": {"field_instruction": "q", "field_output": "a", "format": "[INST] {instruction} [/INST]"},
+            }
+        ]
+    },
+    "pretraining": {"pretraining_dataset": [{"path": "org/x", "name": "en", "type": "pretrain"}], "max_steps": 100},
+    "multimodal": {"processor_type": "AutoProcessor", "skip_prepare_dataset": True, "remove_unused_columns": False},
+    "jinja": {
+        "chat_template": "jinja",
+        "chat_template_jinja": "{% for m in messages %}${{ m['content'] }}{% endfor %}",
+    },
+    "kernels": {"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True, "tf32": True},
+    "curriculum": {
+        "curriculum_sampling": True,
+        "eot_tokens": ["<|eot|>"],
+        "saves_per_epoch": 1,
+        "xformers_attention": None,
+    },
+    "quantized": {"qat": {"activation_dtype": "int8", "weight_dtype": "int4", "group_size": 32}, "seed": 42},
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_configs_shaped_like_axolotls_examples_raise_no_false_alarm(tmp_path: Path, name: str) -> None:
+    config = {**yaml.safe_load(BASE), **EXAMPLES[name]}
+    found = check(tmp_path, yaml.safe_dump(config))
+    assert [f.what for f in found if f.rule != "flash-attention-absent"] == []
+
+
+def test_a_key_of_a_plugin_needs_the_plugin(tmp_path: Path) -> None:
+    found = check(tmp_path, BASE + "liger_rms_norm: true\n")
+    assert "axolotl.integrations.liger" in found[0].what
+    # A plugin of the user's own may have any key.
+    assert check(tmp_path, BASE + "plugins: [mine.Plugin]\nmine: 1\n") == []
+
+
+def test_another_release_has_its_own_keys(tmp_path: Path) -> None:
+    newer = BASE + "sdpa_varlen: true\n"
+    assert check(tmp_path, newer) == []
+    assert [f.rule for f in check(tmp_path, newer, release="v0.17.0")] == ["unknown-key"]
+    with pytest.raises(BadInputError) as caught:
+        check(tmp_path, newer, release="v0.1.0")
+    assert "0.19.0" in caught.value.fault.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ("a: [1\nb: 2\n", "c.yaml:2:2"),
+        ("a: 1\n b: 2\n", "c.yaml:2:3"),
+        ("- a\n", "c.yaml"),
+        ("", "c.yaml"),
+        ("a: 2020-99-99\n", "c.yaml"),
+        ("? [a]\n: b\n", "c.yaml:1:3"),
+    ],
+)
+def test_what_is_no_config_is_refused_with_its_place(tmp_path: Path, content: str, where: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(BadInputError) as caught:
+        check_config(str(tmp_path / "c.yaml"), Settings(store=tmp_path))
+    assert caught.value.fault.where.endswith(where)
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.dictionaries(
+            st.sampled_from(["datasets", "plugins", "deepspeed", "optimizer", "output_dir", "fsdp_config", "trl", "x"]),
+            st.recursive(
+                st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+                lambda inner: (
+                    st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["path", "type", "stage"]), inner)
+                ),
+            ),
+        ).map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode(errors="replace")),
+    )
+)
+def test_arbitrary_bytes_are_checked_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    file = folder / "arbitrary.yaml"
+    file.write_bytes(content)
+    try:
+        report = check_config(str(file), Settings(store=folder, site="clariden"), nodes="2")
+        assert all(f.line >= 0 for f in report.findings)
+        document.parse(file.read_text(), file)
+    except BadInputError:
+        return
