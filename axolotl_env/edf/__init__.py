@@ -9,7 +9,7 @@ from axolotl_env.edf.mend import plan_mend
 from axolotl_env.edf.model import Environment, Mount
 from axolotl_env.edf.problems import Rule, rules
 from axolotl_env.edf.resolve import resolve
-from axolotl_env.edf.search import named
+from axolotl_env.edf.search import named, target
 from axolotl_env.edf.show import Shown, show_edf
 from axolotl_env.edf.writing import EdfPlan, plan_edf, write_edf
 
@@ -26,5 +26,6 @@ __all__ = [
     "resolve",
     "rules",
     "show_edf",
+    "target",
     "write_edf",
 ]

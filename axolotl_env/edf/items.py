@@ -24,6 +24,8 @@ class Item:
     key: KeyPath
     value: str | bool | tuple[str, ...]
     comment: str = ""
+    only_if_absent: bool = False
+    """A guess of ours that gives way to whatever the file says."""
 
 
 def explicit(mount: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def named(given: Sequence[str], folder: Path) -> tuple[str, ...]:
         else:
             found.append(str(path) if name.startswith("~") else name)
     return tuple(found)
+
+
+def target(name: str, folder: Path) -> Path:
+    """Return the file that a name stands for in the EDF folder.
+
+    Raises:
+        BadInputError: it is no name, or one that the engines would take for a path.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w+-]*(\.[\w+-]+)*", name) or name.endswith(".toml"):
+        hint = f"--name {Path(name).stem}" if name.endswith(".toml") else "--output takes a path"
+        raise BadInputError(f"{name!r} is not the name of an EDF", where="--name", hint=hint)
+    return folder / f"{name}.toml"
 
 
 def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:

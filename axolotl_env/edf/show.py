@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from axolotl_env.edf.knowledge import secret_in
 from axolotl_env.edf.model import Environment, engines
 from axolotl_env.edf.resolve import examine
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
+from axolotl_env.squashfs import read_manifest
 from axolotl_env.words import one_of
 
 SAME = "="
@@ -18,11 +20,13 @@ DEFAULT = "(the engine's default)"
 
 
 class Row(Record):
-    """One value of an EDF: ``values`` by engine, ``origins`` as ``file:line``."""
+    """One value of an EDF: ``values`` by engine, where it is written, and what it stands above."""
 
     key: str
     values: Mapping[str, str]
     origin: str
+    instead: str = ""
+    """What the variable is in the image and where we are; the EDF's value wins, then the image's."""
 
 
 class Shown(Record):
@@ -30,6 +34,8 @@ class Shown(Record):
 
     environments: Mapping[str, Environment]
     faults: Mapping[str, tuple[str, ...]]
+    below: Mapping[str, Mapping[str, str]]
+    """The layers below the EDF's variables: those of the image (by its manifest) and of the host."""
 
     def rows(self) -> tuple[Row, ...]:
         """Return a row for each value, the first engine's order; ``=`` where an engine agrees with the first."""
@@ -41,8 +47,14 @@ class Shown(Record):
             values = {name: values.get(key, "-") for name, values in flat.items()}
             shown = {name: SAME if name != first and v == values[first] else v for name, v in values.items()}
             origins = (environment.origins.get(key) for environment in self.environments.values())
-            rows.append(Row(key=key, values=shown, origin=next((o for o in origins if o), DEFAULT)))
+            rows.append(
+                Row(key=key, values=shown, origin=next((o for o in origins if o), DEFAULT), instead=self._below(key))
+            )
         return tuple(rows)
+
+    def _below(self, key: str) -> str:
+        name = key.removeprefix("env.") if key.startswith("env.") else ""
+        return ", ".join(f"{layer}: {values[name]}" for layer, values in self.below.items() if name in values)
 
 
 def show_edf(
@@ -59,13 +71,21 @@ def show_edf(
     for one in engines().values() if engine == "both" else (engines()[engine],):
         resolution = examine(name_or_path, environ=environ, engine=one, cwd=cwd or Path.cwd())
         if resolution.environment:
-            found[one.name] = resolution.environment
+            found[one.name] = resolution.environment.model_copy(update={"env": _masked(resolution.environment.env)})
         else:
             faults[one.name] = tuple(f"{problem.place}: {problem.text}" for problem in resolution.problems)
             problems |= dict.fromkeys(problem.fault() for problem in resolution.problems)
     if not found:
         raise BadInputError("the EDF cannot be used", where=name_or_path, faults=tuple(problems))
-    return Shown(environments=found, faults=faults)
+    first = next(iter(found.values()))
+    manifest = read_manifest(Path(first.image)) if first.image.startswith("/") else None
+    layers = {"image": manifest.env if manifest else {}, "host": environ}
+    below = {layer: {name: values[name] for name in first.env if name in values} for layer, values in layers.items()}
+    return Shown(environments=found, faults=faults, below={layer: _masked(values) for layer, values in below.items()})
+
+
+def _masked(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: "(a secret, not shown)" if secret_in(name, value) else value for name, value in values.items()}
 
 
 def _flat(environment: Environment) -> dict[str, str]:

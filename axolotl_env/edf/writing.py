@@ -13,7 +13,7 @@ from axolotl_env import files
 from axolotl_env.edf.check import problems
 from axolotl_env.edf.editing import comments_kept, put
 from axolotl_env.edf.items import Item, asked, explicit, refused
-from axolotl_env.edf.knowledge import cuda_major, network_profile, own_network
+from axolotl_env.edf.knowledge import Profile, cuda_major, network_profile, own_network
 from axolotl_env.edf.lint_image import CXI, VARIANT
 from axolotl_env.edf.model import engines
 from axolotl_env.edf.problems import KeyPath, rules
@@ -57,6 +57,11 @@ class EdfPlan:
         was = str(self.path) if self.before is not None else "/dev/null"
         return "".join(difflib.unified_diff(old, new, was, str(self.path)))
 
+    def describe(self) -> str:
+        """Return the change for ``--dry-run``, and which of the values in it need ``--force``."""
+        forced = [f"needs --force: {fault.where}: {fault.what}" for fault in self.conflicts]
+        return "\n".join([self.diff.rstrip("\n") or f"{self.path}: nothing to do", *forced])
+
     def summary(self) -> dict[str, Any]:
         """Return the plan as one JSON document."""
         return {
@@ -80,7 +85,6 @@ def plan_edf(
     image: Path | str,
     path: Path,
     profile: str = "",
-    workdir: str = "",
     mounts: Sequence[str] = (),
     values: Sequence[str] = (),
     annotations: Sequence[str] = (),
@@ -95,7 +99,6 @@ def plan_edf(
         image: the squashfs (its manifest beside it tells architecture and CUDA), or a registry reference.
         path: the EDF.
         profile: a network profile instead of the site's.
-        workdir: the folder to start in; empty: the image's own.
         mounts: more of them, ``SOURCE:DESTINATION[:FLAGS]`` or one path for both.
         values: ``env.NAME=VALUE``, ``workdir=…``, ``entrypoint=…`` or ``writable=…``.
         annotations: ``com.hooks.NAME.KEY=VALUE``.
@@ -106,17 +109,18 @@ def plan_edf(
     Raises:
         BadInputError: a value cannot stand in an EDF, the file there is not TOML, …: all faults at once.
     """
+    chosen = network_profile(profile or site.edf.network_profile or "none")
     manifest = read_manifest(Path(image)) if _is_file_name(image) else None
     items = [
         *([Item(("base_environment",), tuple(bases))] if bases else []),
         Item(("image",), str(Path(image).absolute()) if _is_file_name(image) else str(image)),
         Item(("mounts",), tuple(explicit(mount) for mount in (*site.edf.mounts, *mounts))),
-        Item(("workdir",), workdir or (manifest.workdir if manifest else "/")),
+        Item(("workdir",), manifest.workdir if manifest else "/", only_if_absent=manifest is None),
         Item(("writable",), True),
         # An image with a network stack of its own sets its variables in its entrypoint.
         Item(("entrypoint",), own_network(str(image))),
         *_annotations(site, manifest, own_network=own_network(str(image))),
-        *_network(profile or site.edf.network_profile),
+        *_network(chosen),
     ]
     more, faults = asked(values, annotations, unset)
     wanted = {item.key: item for item in [*items, *more]}
@@ -127,7 +131,8 @@ def plan_edf(
         raise BadInputError("the engines read only names that end in .toml", where=str(path))
     path = Path(os.path.realpath(path))
     before = _present(path)
-    text, conflicts = _merge(path, before, list(wanted.values()))
+    header = f"# Written by make-edf, which keeps what you add and change here.\n# Network: {chosen.description}.\n\n"
+    text, conflicts = _merge(path, before, header, list(wanted.values()))
     warnings, note = _warnings(parse(path, text.encode()), site, manifest, environ)
     return EdfPlan(path, before, text, tuple(conflicts), warnings, note)
 
@@ -175,10 +180,9 @@ def _annotations(site: Site, manifest: Manifest | None, *, own_network: bool) ->
             yield Item(("annotations", *name.split(".")), fitting)
 
 
-def _network(name: str) -> Iterator[Item]:
-    if name and (found := network_profile(name)).write:
-        for variable, advice in found.variables.items():
-            yield Item(("env", variable), advice.value, advice.comment)
+def _network(chosen: Profile) -> Iterator[Item]:
+    for variable, advice in chosen.variables.items() if chosen.write else ():
+        yield Item(("env", variable), advice.value, advice.comment)
 
 
 def _present(path: Path) -> str | None:
@@ -194,9 +198,9 @@ def _present(path: Path) -> str | None:
         raise BadInputError("is not UTF-8 text", where=str(path), hint="move it away") from error
 
 
-def _merge(path: Path, before: str | None, items: Sequence[Item]) -> tuple[str, list[Fault]]:
+def _merge(path: Path, before: str | None, header: str, items: Sequence[Item]) -> tuple[str, list[Fault]]:
     """Return the new text, and what in the file of before differs from what is wanted."""
-    text = before if before is not None else "# Written by make-edf, which keeps what you add and change here.\n\n"
+    text = header if before is None else before
     conflicts = []
     try:
         source = parse(path, text.encode())
@@ -205,6 +209,8 @@ def _merge(path: Path, before: str | None, items: Sequence[Item]) -> tuple[str, 
         raise BadInputError(problem.text, where=str(problem.place), hint="mend it, or move it away") from error
     for item in items:
         present = _value(source.data, item.key)
+        if item.only_if_absent and present is not None:
+            continue
         wanted: Any = item.value
         if isinstance(wanted, tuple) and isinstance(present, list):
             wanted, differing = _united(present, wanted)

@@ -39,7 +39,9 @@ FI_CXI_COMPAT = "0"
 """The EDF of the tutorial that this project grew from; ``{image}`` is to be filled."""
 
 
-def squashfs(folder: Path, *, torch: str = "2.12.1+cu130", architecture: str = "aarch64") -> Path:
+def squashfs(
+    folder: Path, *, torch: str = "2.12.1+cu130", architecture: str = "aarch64", env: dict[str, str] | None = None
+) -> Path:
     """Write a file that stands for a squashfs (nothing reads into it here) and its real manifest."""
     path = folder / "axolotl.sqsh"
     path.write_bytes(b"hsqs")
@@ -49,7 +51,7 @@ def squashfs(folder: Path, *, torch: str = "2.12.1+cu130", architecture: str = "
         architecture=architecture,
         key="0" * 64,
         packages={"torch": torch},
-        env={},
+        env=env or {},
         workdir="/workspace",
         labels={},
         file=path.name,

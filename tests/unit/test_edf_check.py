@@ -262,6 +262,10 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     assert told.count('"secret"') == 2
     assert token not in told
     assert "sesame" not in told
+    path = written(tmp_path, f'image = ""\n[env]\nA = "{token}"\nHF_TOKEN = "sesame"\n')
+    shown = show_edf(str(path), environ={**ENVIRON, "HF_TOKEN": "barley"})
+    everything = shown.model_dump_json() + repr(shown.rows())
+    assert not [word for word in (token, "sesame", "barley") if word in everything]
 
 
 def test_an_image_on_scratch_is_told_the_days(tmp_path: Path) -> None:
@@ -376,6 +380,16 @@ def test_what_is_shown_has_a_row_for_each_value_with_its_origin_and_both_engines
         ("env.A", "(removed)", "=", ":4"),
         ("env.B", "$USER", "alice", ":5"),
     ]
+
+
+def test_a_variable_is_shown_with_what_it_stands_above(tmp_path: Path) -> None:
+    image = squashfs(tmp_path, env={"NCCL_NET_GDR_LEVEL": "PHB"})
+    path = written(tmp_path, f'image = "{image}"\n[env]\nNCCL_NET_GDR_LEVEL = "0"\nB = "1"\n')
+    shown = show_edf(str(path), environ={**ENVIRON, "NCCL_NET_GDR_LEVEL": "2"}, engine="ce")
+    assert {row.key: row.instead for row in shown.rows() if row.key.startswith("env")} == {
+        "env.NCCL_NET_GDR_LEVEL": "image: PHB, host: 2",
+        "env.B": "",
+    }
 
 
 def test_an_engine_that_cannot_take_it_says_why_and_the_other_is_shown(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axolotl_env.edf import write_edf
+from axolotl_env.edf import target, write_edf
 from axolotl_env.edf.editing import comments_kept, put, remove
 from axolotl_env.errors import BadInputError, ConflictError
 from tests.unit.edf_helpers import TUTORIAL, planned, squashfs
@@ -40,6 +40,7 @@ def test_a_new_edf_for_alps_states_everything_that_either_engine_would_guess(pat
     plan = planned(path, image)
     assert plan.text == (
         "# Written by make-edf, which keeps what you add and change here.\n"
+        "# Network: what the hook sets; none of its variables is written here, so that they move with the netstack.\n"
         "\n"
         f'image = "{image}"\n'
         'mounts = ["/capstor:/capstor", "/iopsstor:/iopsstor"]\n'
@@ -145,11 +146,19 @@ def test_a_value_that_differs_is_not_replaced_without_force(path: Path, image: P
     with pytest.raises(ConflictError) as caught:
         write_edf(plan)
     assert caught.value.exit_code == 4
-    assert f"{path}:3: image is '{image}', would become '{other}'" in faults(caught)  # type: ignore[arg-type]
+    assert f"{path}:4: image is '{image}', would become '{other}'" in faults(caught)  # type: ignore[arg-type]
     assert path.read_text() == text
     write_edf(plan, force=True)
     assert tomllib.loads(path.read_text())["image"] == str(other)
     assert path.with_name("axolotl.toml.bak").read_text() == text
+
+
+def test_a_dry_run_shows_the_change_and_what_of_it_needs_force(path: Path, image: Path, tmp_path: Path) -> None:
+    write_edf(planned(path, image))
+    assert planned(path, image).describe() == f"{path}: nothing to do"
+    shown = planned(path, tmp_path / "new.sqsh", profile="debug").describe()
+    assert '+NCCL_DEBUG = "INFO"' in shown
+    assert shown.splitlines()[-1].startswith(f"needs --force: {path}:4: image is ")
 
 
 def test_the_users_own_mounts_stay_and_those_that_say_the_same_are_not_repeated(path: Path, image: Path) -> None:
@@ -290,6 +299,13 @@ def test_a_folder_and_a_name_without_toml_are_refused(tmp_path: Path, image: Pat
         planned(tmp_path / "folder.toml", image)
     with pytest.raises(BadInputError, match=r"\.toml"):
         planned(tmp_path / "axolotl", image)
+
+
+@pytest.mark.parametrize("name", ["axolotl.toml", "../x", "a/b", "", "-x", ".hidden", "a b"])
+def test_a_name_that_the_engines_would_not_look_up_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match="not the name of an EDF"):
+        target(name, tmp_path)
+    assert target("axolotl-0.19.0", tmp_path) == tmp_path / "axolotl-0.19.0.toml"
 
 
 def test_an_unknown_profile_names_the_nearest(path: Path, image: Path) -> None:
