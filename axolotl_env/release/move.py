@@ -32,9 +32,22 @@ class PinPlan(Record):
     texts: Mapping[Path, str] = {}
     changes: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
+    def summary(self) -> list[tuple[str, str, str]]:
+        """Return (what, pinned, target) for people."""
+        return [
+            ("release", self.current.tag, self.target.tag),
+            ("commit", self.current.commit[:12] or "unknown", self.target.commit[:12] or "unknown"),
+            ("date", str(self.current.date), str(self.target.date)),
+            ("cut-cross-entropy", self.current.cce_commit, self.target.cce_commit),
+        ]
+
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return (lock, package, old version, new version) for each package that changes."""
+        """Return (lock, package, old version, new version) for each package that changes; "-" is none."""
         return [(lock, name, *pair) for lock, packages in self.changes.items() for name, pair in packages.items()]
+
+    def document(self) -> dict[str, object]:
+        """Return the plan for ``--json``, without the texts."""
+        return self.model_dump(mode="json", exclude={"texts"})
 
 
 def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
