@@ -189,7 +189,7 @@ def make_edf(
     )
     for warning in plan.warnings:
         console.warn(warning)
-    if plan.note:
+    if plan.note and plan.changed:
         console.note(plan.note)
     if not dry_run:
         write_edf(plan, force=force)
@@ -260,10 +260,7 @@ def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool 
     shown = stage.show_edf(stage.named([edf], load().settings.edf_dir)[0], engine=engine)
     if json:
         return console.document(shown.model_dump(mode="json"))
-    console.table(
-        ("key", *shown.environments, "from", "instead of"),
-        ((row.key, *row.values.values(), row.origin, row.instead) for row in shown.rows()),
-    )
+    console.table(*shown.table())
     for name, faults in shown.faults.items():
         console.text(f"\nnot for {name}:\n  " + "\n  ".join(faults))
     return None

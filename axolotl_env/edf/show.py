@@ -52,6 +52,14 @@ class Shown(Record):
             )
         return tuple(rows)
 
+    def table(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """Return the rows for people: headings and cells; what a value stands above only where there is any."""
+        rows = self.rows()
+        instead = any(row.instead for row in rows)
+        headings = ("key", *self.environments, "from", *(["instead of"] if instead else []))
+        cells = ((row.key, *row.values.values(), row.origin, *([row.instead] if instead else [])) for row in rows)
+        return headings, tuple(cells)
+
     def _below(self, key: str) -> str:
         name = key.removeprefix("env.") if key.startswith("env.") else ""
         return ", ".join(f"{layer}: {values[name]}" for layer, values in self.below.items() if name in values)

@@ -127,6 +127,8 @@ def plan_edf(
     faults += [fault for item in wanted.values() for fault in refused(item)]
     if faults:
         raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
+    if files.kind(path) == "folder":
+        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name")
     if path.suffix != ".toml":
         raise BadInputError("the engines read only names that end in .toml", where=str(path))
     path = Path(os.path.realpath(path))
@@ -190,8 +192,6 @@ def _present(path: Path) -> str | None:
         return path.read_bytes().decode()
     except FileNotFoundError:
         return None
-    except IsADirectoryError as error:
-        raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name") from error
     except OSError as error:
         raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:

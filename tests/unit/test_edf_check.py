@@ -390,6 +390,9 @@ def test_a_variable_is_shown_with_what_it_stands_above(tmp_path: Path) -> None:
         "env.NCCL_NET_GDR_LEVEL": "image: PHB, host: 2",
         "env.B": "",
     }
+    assert shown.table()[0] == ("key", "ce", "from", "instead of")
+    assert show_edf(str(path), environ=ENVIRON, engine="ce").table()[1][4][-1] == "image: PHB"
+    assert show_edf(str(written(tmp_path, 'image = ""\n')), environ=ENVIRON).table()[0][-1] == "from"
 
 
 def test_an_engine_that_cannot_take_it_says_why_and_the_other_is_shown(tmp_path: Path) -> None:

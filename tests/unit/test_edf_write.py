@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axolotl_env.edf import target, write_edf
 from axolotl_env.edf.editing import comments_kept, put, remove
+from axolotl_env.edf.reading import Layout
 from axolotl_env.errors import BadInputError, ConflictError
 from tests.unit.edf_helpers import TUTORIAL, planned, squashfs
 
@@ -351,7 +354,6 @@ COMMENTS = st.sampled_from(["", " # why", "\t#x", "   # “quoted” \"and\" 'so
 @st.composite
 def edfs(draw: st.DrawFn) -> str:
     """An EDF as people write them: comments and blank lines anywhere, each table in any of its spellings."""
-    import tomlkit
 
     def value(text: str) -> str:
         form = draw(st.integers(0, 2))
@@ -416,3 +418,30 @@ def test_any_edit_of_any_edf_does_that_and_keeps_all_comments(text: str, name: s
             assert key[-1] not in tomllib.loads(edited)
             assert key[-1] not in tomllib.loads(edited).get(key[0], {})
     assert comments_kept(text, edited)
+
+
+TOML = st.recursive(
+    VALUES | st.booleans() | st.integers(-9, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(VALUES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def paths(value: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:  # noqa: ANN401
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*above, key)
+        yield from paths(item, (*above, key))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.dictionaries(VALUES, TOML, max_size=4))
+def test_every_key_and_value_of_any_toml_is_found_where_it_stands(data: dict[str, Any]) -> None:
+    text = tomlkit.dumps(data)
+    layout = Layout(text)
+    assert set(paths(tomllib.loads(text))) <= layout.starts.keys()
+    for key, (start, end) in layout.values.items():
+        found: Any = tomllib.loads(text)
+        for part in key:
+            found = found[part]
+        assert tomllib.loads(f"x = {text[start:end]}")["x"] == found
