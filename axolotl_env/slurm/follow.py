@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from axolotl_env.errors import BadInputError, MissingError
-from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.reading import Reading, Tail, is_bar, rank_of, tame
 from axolotl_env.slurm.state import JobState, job_state
 
@@ -48,24 +47,13 @@ class Ending:
         if state.name in ("NODE_FAIL", "BOOT_FAIL"):
             return said, "submit again; --requeue lets Slurm do that"
         if state.name in ("FAILED", "OUT_OF_MEMORY") and (found := reading.diagnosis):
-            where = self._node(found.node)
+            where = found.node
             said += f"; {found.cause.name}: {found.cause.what}" + (f" ({where})" if where else "")
             hint = found.cause.hint
             if found.cause.excludes_node and where:
                 hint += f": --exclude {where}"
             return f"{said}\n  {found.line}", hint
         return said, ""
-
-    def _node(self, where: str) -> str:
-        if not where.startswith("task "):
-            return where
-        # Task N runs on the N-th node: one task a node.
-        try:
-            hosts = slurm("scontrol", "show", "hostnames", self.state.nodes).split()
-        except MissingError:
-            return where
-        number = int(where.split()[1])
-        return hosts[number] if number < len(hosts) else where
 
 
 @dataclass

@@ -16,9 +16,10 @@ CHUNK = 1 << 16
 LONGEST_LINE = 1 << 20
 """Bytes: a progress bar writes no line end for hours."""
 
-_BAR = re.compile(r"(\d+)/(\d+) \[(?:\d+:)?\d+:\d+<((?:\d+:)?\d+:\d+|\?)")
-_RANK = re.compile(r"\[rank(\d+)\]:")
-_TASK = re.compile(r"^\s*(\d+): ")
+_BAR = re.compile(r"\d+%\|[^|]*\| *\S+/\S+ \[|\d+ examples \[")
+# The training's own bar is the one without a title.
+_STEPS = re.compile(r"(?:^|\]:|\r)\s*\d+%\|[^|]*\| *(\d+)/(\d+) \[[\d:]+<([\d:]+|\?)")
+_PREFIX = re.compile(r"\[rank(\d+)@([\w.-]+)\]:")
 _START = re.compile(r"start \S+ job \d+ on ")
 _END = re.compile(r"end \S+ job \d+ exit code ")
 _NODE = re.compile(r"slurmstepd-(\S+?): |srun: error: ([\w-]+): ")
@@ -63,13 +64,14 @@ def tame(line: str) -> str:
 
 def rank_of(line: str) -> int | None:
     """Return the number of the process that wrote a line, None for torchrun's and Slurm's own lines."""
-    found = _RANK.search(line)
+    found = _PREFIX.search(line)
     return int(found.group(1)) if found else None
 
 
 def is_bar(line: str) -> bool:
-    """Say whether a line is a progress bar and nothing else."""
-    return bool(_BAR.search(line)) and parse_line(line) is None
+    """Say whether a line is a progress bar, or what one leaves when it is wiped, and nothing else."""
+    text = _PREFIX.sub("", line).strip()
+    return (not text and text != line.strip()) or (bool(_BAR.search(text)) and parse_line(text) is None)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Diagnosis:
     cause: Cause
     line: str
     node: str = ""
-    """Where it happened: a name, or ``task N`` where only the number of the step's task is known."""
+    """Where it happened, if the line says so."""
 
 
 @cache
@@ -133,7 +135,7 @@ class Reading:
 
     def read(self, line: str) -> None:
         """Take in one line."""
-        if bar := _BAR.findall(line):
+        if bar := _STEPS.findall(line):
             self.done, self.total, self.left = int(bar[-1][0]), int(bar[-1][1]), bar[-1][2]
         if metrics := parse_line(line):
             if "loss" in metrics:
@@ -152,7 +154,7 @@ class Reading:
 
 
 def _where(line: str) -> str:
-    if named := _NODE.search(line):
-        return named.group(1) or named.group(2)
-    task = _TASK.match(line)
-    return f"task {task.group(1)}" if task else ""
+    if written := _PREFIX.search(line):
+        return written.group(2)
+    named = _NODE.search(line)
+    return (named.group(1) or named.group(2)) if named else ""

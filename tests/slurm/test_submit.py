@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from axolotl_env.training import parse_line
 from tests.slurm.conftest import Make
 
 pytestmark = pytest.mark.slurm
@@ -36,7 +37,9 @@ def test_two_nodes_train_together_and_the_record_leads_to_the_logs(make: Make) -
     assert json.loads((folder / "job.json").read_text()) == job
     assert (folder / "config.yaml").read_text() == training.config.read_text()
     log = (folder / f"logs/{job['id']}.log").read_text()
-    assert log.count("'loss'") == 3
+    steps = [metrics for line in log.splitlines() if (metrics := parse_line(line)) and "loss" in metrics]
+    # Whole lines: no key is missing.
+    assert [len(metrics) for metrics in steps] == [64, 64, 64]
     assert "start " in log.splitlines()[0]
     assert f"job {job['id']} exit code 0 after" in log.splitlines()[-1]
 
@@ -58,8 +61,8 @@ def test_caches_are_the_jobs_own_lie_on_the_node_and_are_gone_afterwards(make: M
 
 def test_the_job_ends_with_the_code_of_the_training(make: Make) -> None:
     training = make()
-    training.set(fail_rank=1, fail_at=2, fail_code=17)
-    job = training.submit("--nodes=2")
+    training.set(fail_rank=0, fail_at=2, fail_code=17)
+    job = training.submit()
     assert training.lab.wait(job["id"]) == "FAILED"
     assert "ExitCode=17:0" in training.lab.run("scontrol", "show", "job", str(job["id"]))
     assert "exit code 17 after" in Path(job["run_folder"], f"logs/{job['id']}.log").read_text()

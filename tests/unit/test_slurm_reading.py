@@ -67,15 +67,11 @@ def test_a_job_that_the_accounting_does_not_know_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("line", "cause", "where"),
     [
-        (
-            "3: [rank12]:torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
-            "out of memory (GPU)",
-            "task 3",
-        ),
+        ("[rank12@nid004]:torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB", "out of memory (GPU)", "nid004"),
         ("slurmstepd-nid002: error: Detected 1 oom_kill event in StepId=12.0", "out of memory (node)", "nid002"),
         ("id: cannot find name for user ID 1000", "node fault", ""),
         ("srun: error: nid001234: task 2: id: cannot find name for user ID 1000", "node fault", "nid001234"),
-        ("0: nid001:1:2 [0] NCCL INFO Using network Socket NET/Socket : Using [0]hsn0", "fabric", "task 0"),
+        ("nid001:1:2 [0] NCCL INFO Using network Socket NET/Socket : Using [0]hsn0", "fabric", ""),
         ("Error: network AWS Libfabric not found.", "fabric", ""),
         ("OSError: You are trying to access a gated repo.", "token", ""),
         ("wandb: ERROR api_key not configured (no-tty). call wandb.login(key=[your_api_key])", "token", ""),
@@ -96,9 +92,9 @@ def test_the_cause_is_classified_and_placed(line: str, cause: str, where: str) -
 
 def test_the_cause_counts_not_what_followed_from_it() -> None:
     reading = Reading()
-    reading.read("1: ncclRemoteError: a remote process exited")
-    reading.read("0: torch.OutOfMemoryError: CUDA out of memory")
-    reading.read("1: Watchdog caught collective operation timeout")
+    reading.read("[rank1@nid001]:ncclRemoteError: a remote process exited")
+    reading.read("[rank0@nid001]:torch.OutOfMemoryError: CUDA out of memory")
+    reading.read("[rank1@nid001]:Watchdog caught collective operation timeout")
     assert reading.diagnosis
     assert reading.diagnosis.cause.name == "out of memory (GPU)"
 
@@ -124,7 +120,7 @@ def test_every_cause_has_a_source() -> None:
 def test_progress_is_read_from_lines_as_torchrun_and_tqdm_write_them() -> None:
     reading = Reading()
     line = (
-        "0: [rank0]:\r 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]\r                \r"
+        "[rank0@nid001]:\r 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]\r                \r"
         "{'loss': '5.782', 'grad_norm': '3.573', 'learning_rate': '0.001', 'epoch': '0.5'}"
     )
     reading.read(line)
@@ -132,8 +128,18 @@ def test_progress_is_read_from_lines_as_torchrun_and_tqdm_write_them() -> None:
     assert reading.last["loss"] == 5.782
     assert tame(line).startswith("{'loss'")
     assert rank_of(line) == 0
-    assert is_bar("0: [rank0]: 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]")
+    assert is_bar("[rank0@nid001]: 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]")
+    assert is_bar("[rank0@nid001]:                                     ")
+    assert is_bar("Generating train split: 64 examples [00:00, 30940.00 examples/s]")
+    assert not is_bar("")
     assert not is_bar("it took 3/6 of the time")
+
+
+def test_the_steps_are_those_of_the_training_not_of_another_bar() -> None:
+    reading = Reading()
+    reading.read("[rank0@nid001]: 33%|███▎      | 2/6 [00:00<00:01,  2.43it/s]")
+    reading.read("[rank0@nid001]:Loading weights: 100%|██████████| 21/21 [00:00<00:00, 34259.19it/s]")
+    assert (reading.done, reading.total) == (2, 6)
 
 
 @pytest.mark.parametrize("norm", ["nan", "inf", "-inf"])
