@@ -11,7 +11,7 @@ from typing import Any
 
 from axolotl_env import files
 from axolotl_env.edf.check import problems
-from axolotl_env.edf.editing import comments_kept, put
+from axolotl_env.edf.editing import comments_kept, put, render
 from axolotl_env.edf.items import Item, asked, explicit, refused
 from axolotl_env.edf.knowledge import Profile, cuda_major, network_profile, own_network
 from axolotl_env.edf.lint_image import CXI, VARIANT
@@ -114,7 +114,7 @@ def plan_edf(
     items = [
         *([Item(("base_environment",), tuple(bases))] if bases else []),
         Item(("image",), str(Path(image).absolute()) if _is_file_name(image) else str(image)),
-        Item(("mounts",), tuple(explicit(mount) for mount in (*site.edf.mounts, *mounts))),
+        Item(("mounts",), tuple(dict.fromkeys(explicit(mount) for mount in (*site.edf.mounts, *mounts)))),
         Item(("workdir",), manifest.workdir if manifest else "/", only_if_absent=manifest is None),
         Item(("writable",), True),
         # An image with a network stack of its own sets its variables in its entrypoint.
@@ -220,13 +220,20 @@ def _merge(path: Path, before: str | None, header: str, items: Sequence[Item]) -
             continue
         if differing:
             conflicts.append(
-                Fault(f"{dotted(item.key)} is {present!r}, would become {wanted!r}", str(source.place(*item.key)))
+                Fault(
+                    f"{dotted(item.key)} is {_line(present)}, would become {_line(wanted)}",
+                    str(source.place(*item.key)),
+                )
             )
         if wanted == ():
             continue
         text = put(text, item.key, wanted, comment=item.comment)
     assert before is None or comments_kept(before, text)
     return text, conflicts
+
+
+def _line(value: Any) -> str:  # noqa: ANN401 - any TOML value
+    return " ".join(render(value).split())
 
 
 def _united(present: list[Any], wanted: tuple[str, ...]) -> tuple[list[Any], bool]:
@@ -269,5 +276,6 @@ def _warnings(
             said = [f"{problem.text}: {problem.remedy}" for problem, severity in found if severity != "note"]
     if manifest and site.architecture and manifest.architecture != site.architecture:
         said.append(f"the image is for {manifest.architecture}, the site's nodes are {site.architecture}")
-    others = {engines()[name].title: "; ".join(texts) for name, texts in errors.items() if name != site.edf.engine}
+    own = errors.pop(site.edf.engine)
+    others = {engines()[name].title: "; ".join(t for t in texts if t not in own) for name, texts in errors.items()}
     return tuple(said), "; ".join(f"not for the {title}: {texts}" for title, texts in others.items() if texts)

@@ -84,7 +84,7 @@ def test_the_tutorial_profile_is_the_tutorials_environment_with_its_errors_put_r
 
 
 def test_a_mount_of_one_path_is_written_in_the_form_that_both_engines_take(path: Path, image: Path) -> None:
-    plan = planned(path, image, "local", mounts=["/capstor", "${SCRATCH}", "/a:/b:ro"])
+    plan = planned(path, image, "local", mounts=["/capstor", "${SCRATCH}", "/a:/b:ro", "/capstor"])
     expected = ["/capstor:/capstor", "${SCRATCH}:${SCRATCH}", "/a:/b:ro"]
     assert tomllib.loads(plan.text)["mounts"] == expected
 
@@ -149,7 +149,7 @@ def test_a_value_that_differs_is_not_replaced_without_force(path: Path, image: P
     with pytest.raises(ConflictError) as caught:
         write_edf(plan)
     assert caught.value.exit_code == 4
-    assert f"{path}:4: image is '{image}', would become '{other}'" in faults(caught)  # type: ignore[arg-type]
+    assert f'{path}:4: image is "{image}", would become "{other}"' in faults(caught)  # type: ignore[arg-type]
     assert path.read_text() == text
     write_edf(plan, force=True)
     assert tomllib.loads(path.read_text())["image"] == str(other)
@@ -325,6 +325,20 @@ def test_what_may_go_wrong_later_is_said(path: Path, tmp_path: Path) -> None:
     said = "\n".join(planned(path, gone, mounts=["/users", "${NOPE}/x:/x"]).warnings)
     for part in ("is not there", "space", "/users/${USER}", "NOPE"):
         assert part in said
+
+
+def test_the_engine_that_would_refuse_it_is_named_with_its_reasons_only(path: Path, image: Path) -> None:
+    plan = planned(path, image, mounts=["${NOPE}/x:/x"])
+    assert plan.note.startswith("not for the Sarus Suite (early access): image ")
+    assert "NOPE" not in plan.note
+    assert planned(path, "nvcr.io/nvidia/pytorch:26.01-py3").note == ""
+
+
+def test_an_image_with_a_network_stack_of_its_own_gets_no_hooks_and_its_entrypoint(path: Path) -> None:
+    text = planned(path, "jfrog.example/alps-images/ngc-pytorch:26.02-py3-alps6").text
+    written = tomllib.loads(text)
+    assert written["entrypoint"] is True
+    assert written["annotations"] == {"com": {"hooks": {"cxi": {"enabled": "false"}}}}
 
 
 def test_an_image_of_another_architecture_or_without_cuda_is_said(path: Path, tmp_path: Path) -> None:
