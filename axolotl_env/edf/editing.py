@@ -72,13 +72,19 @@ def _edited_list(layout: Layout, key: KeyPath, value: Sequence[str]) -> str:
     text = layout.text
     spans = [layout.values[(*key, index)] for index in range(len(value)) if (*key, index) in layout.values]
     end = layout.values[key][1] - 1
-    if extra := [render(item) for item in value[len(spans) :]]:
-        at = spans[-1][1] if spans else layout.values[key][0] + 1
-        before = text[text.rfind("\n", 0, spans[-1][0]) + 1 : spans[-1][0]] if spans else ""
-        # A list with a line for each element goes on like that.
-        joint = ("\r\n" if "\r\n" in text else "\n") + before if spans and not before.strip() else " "
-        added = f",{joint}".join(extra)
-        text = f"{text[:at]},{joint}{added}{text[at:]}" if spans else f"{text[:at]}{added}{text[end:]}"
+    extra = [render(item) for item in value[len(spans) :]]
+    if extra and not spans:
+        text = f"{text[: layout.values[key][0] + 1]}{', '.join(extra)}{text[end:]}"
+    elif extra:
+        at = spans[-1][1]
+        indent = text[text.rfind("\n", 0, spans[-1][0]) + 1 : spans[-1][0]]
+        rest = re.compile(r"[ \t]*(,?)([ \t]*(?:#[^\r\n]*)?)(?=(\r?\n))").match(text, at)
+        if rest and not indent.strip():
+            # A line for each element, and perhaps a comment behind it: so it goes on.
+            joint = rest[3] + indent
+            text = f"{text[:at]},{rest[2]}{joint}{f',{joint}'.join(extra)}{rest[1]}{text[rest.end() :]}"
+        else:
+            text = f"{text[:at]}, {', '.join(extra)}{text[at:]}"
     for (start, stop), item in reversed(list(zip(spans, value, strict=False))):
         if tomllib.loads(f"x = {text[start:stop]}")["x"] != item:
             text = text[:start] + render(item) + text[stop:]

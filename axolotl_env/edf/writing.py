@@ -11,7 +11,7 @@ from typing import Any
 
 from axolotl_env import files
 from axolotl_env.edf.check import problems
-from axolotl_env.edf.editing import comments_kept, put, render
+from axolotl_env.edf.editing import put, render
 from axolotl_env.edf.items import Item, asked, explicit, refused
 from axolotl_env.edf.knowledge import Profile, cuda_major, network_profile, own_network
 from axolotl_env.edf.lint_image import CXI, VARIANT
@@ -209,27 +209,28 @@ def _merge(path: Path, before: str | None, header: str, items: Sequence[Item]) -
         raise BadInputError(problem.text, where=str(problem.place), hint="mend it, or move it away") from error
     for item in items:
         present = _value(source.data, item.key)
-        if item.only_if_absent and present is not None:
-            continue
-        wanted: Any = item.value
-        if isinstance(wanted, tuple) and isinstance(present, list):
-            wanted, differing = _united(present, wanted)
-        else:
-            differing = present is not None and present != wanted
-        if present == wanted or (isinstance(wanted, tuple) and list(wanted) == present):
+        wanted, differing = _wanted(item, present)
+        if wanted in (present, []):
             continue
         if differing:
-            conflicts.append(
-                Fault(
-                    f"{dotted(item.key)} is {_line(present)}, would become {_line(wanted)}",
-                    str(source.place(*item.key)),
-                )
-            )
-        if wanted == ():
-            continue
+            what = f"{dotted(item.key)} is {_line(present)}, would become {_line(wanted)}"
+            conflicts.append(Fault(what, str(source.place(*item.key))))
         text = put(text, item.key, wanted, comment=item.comment)
-    assert before is None or comments_kept(before, text)
     return text, conflicts
+
+
+def _wanted(item: Item, present: Any) -> tuple[Any, bool]:  # noqa: ANN401 - any TOML value
+    """Return what the key shall be, given what it is (None: not there), and whether a value of the user's goes."""
+    if item.only_if_absent and present is not None:
+        return present, False
+    if not isinstance(item.value, tuple):
+        return item.value, present not in (None, item.value)
+    if isinstance(present, list):
+        return _united(present, item.value)
+    # base_environment may be one string: the same as a list of one.
+    if isinstance(present, str) and (present,) == item.value:
+        return present, False
+    return list(item.value), present is not None
 
 
 def _line(value: Any) -> str:  # noqa: ANN401 - any TOML value
@@ -244,7 +245,7 @@ def _united(present: list[Any], wanted: tuple[str, ...]) -> tuple[list[Any], boo
     result, differing = list(present), False
     for new in wanted:
         same = [old for old in result if isinstance(old, str) and explicit(old).split(":")[1:2] == new.split(":")[1:2]]
-        if new in map(explicit, same):
+        if new in result or new in map(explicit, same):
             continue
         if ":" in new and same:
             differing = True

@@ -167,11 +167,18 @@ def test_every_rule_has_a_case_and_every_case_a_rule() -> None:
     assert CHECKS.keys() <= rules().keys()
 
 
-def test_an_edf_of_ours_breaks_no_rule(tmp_path: Path) -> None:
+@pytest.mark.parametrize("site", ["clariden", "local"])
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "edf/profiles").glob("*.toml")))
+def test_an_edf_of_ours_breaks_no_rule(tmp_path: Path, site: str, profile: str) -> None:
     image, path = squashfs(tmp_path), tmp_path / "axolotl.toml"
-    write_edf(planned(path, image))
-    assert check(path) == ()
-    assert [f.rule for f in check(path, "both")] == ["image-file"]
+    write_edf(planned(path, image, site, profile=profile))
+    assert [f for f in check(path) if f.severity != "note"] == []
+    assert [f.rule for f in check(path, "both") if f.severity == "error"] == ["image-file"]
+
+
+def test_an_edf_of_ours_for_a_registrys_image_is_right_for_both_engines(tmp_path: Path) -> None:
+    write_edf(planned(tmp_path / "axolotl.toml", "nvcr.io/nvidia/pytorch:26.01-py3"))
+    assert [f.rule for f in check(tmp_path / "axolotl.toml", "both")] == ["variant-unchecked"]
 
 
 def test_the_tutorials_edf_has_the_warnings_of_the_tutorial_and_fix_mends_them(tmp_path: Path) -> None:

@@ -172,6 +172,23 @@ def test_the_users_own_mounts_stay_and_those_that_say_the_same_are_not_repeated(
     assert 'mounts = ["/capstor", "/data:/data:ro", "/iopsstor:/iopsstor"] # mine\n' in plan.text
 
 
+@pytest.mark.parametrize("present", ['"common"', '["common"]', '["other", "common"]'])
+def test_a_base_that_is_there_is_not_added_again(path: Path, image: Path, present: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"base_environment = {present}\n")
+    (path.parent / "common.toml").write_text('image = "x:1"\n')
+    plan = planned(path, image, "local", bases=["common"])
+    assert f"base_environment = {present}\n" in plan.text
+    assert not plan.conflicts
+
+
+def test_a_base_and_a_mount_are_added_behind_those_that_are_there(path: Path, image: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text('base_environment = [\n  "mine", # first\n]\nmounts = []\n')
+    plan = planned(path, image, "local", bases=["new"], mounts=["/a"])
+    assert plan.text.startswith('base_environment = [\n  "mine", # first\n  "new",\n]\nmounts = ["/a:/a"]\n')
+
+
 def test_another_source_for_the_same_destination_is_a_difference(path: Path, image: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(f'image = "{image}"\nmounts = ["/mine:/data"]\n')
