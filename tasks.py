@@ -52,6 +52,7 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
 @command(
     help={
         "flavour": "how the image is made: a name in docker/flavours [setting: flavour]",
+        "cce": "cut-cross-entropy at the release's commit: required, auto or none (default: the flavour's)",
         "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
         "force": FORCE,
         "dry_run": DRY_RUN,
@@ -59,7 +60,13 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
     }
 )
 def build_image(
-    _: Context, flavour: str = "", output: str = "", force: bool = False, dry_run: bool = False, json: bool = False
+    _: Context,
+    flavour: str = "",
+    cce: str = "",
+    output: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
 ) -> None:
     """[image] Build the pinned axolotl into a squashfs file.
 
@@ -73,7 +80,7 @@ def build_image(
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
     loaded = load(flavour=flavour).settings
-    image = plan_image(loaded, flavour=loaded.flavour, force=force)
+    image = plan_image(loaded, flavour=loaded.flavour, cce=cce, force=force)
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
     plan = plan_squashfs(image, path, force=force)
     if dry_run:
@@ -485,6 +492,7 @@ def check_script(_: Context, script: str = "", json: bool = False) -> None:
         "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
         "debug": "let CUDA, NCCL and torch say more, and run slower",
         "requeue": "let Slurm start it again when a node fails or another job needs the nodes",
+        "chain": "jobs to queue one after the other, each going on from the last checkpoint (default: 1)",
         "follow": "print its log until it has ended; Ctrl-C leaves the job alone",
         "dry_run": "print the job script, and do nothing",
         "json": JSON,
@@ -505,6 +513,7 @@ def submit(
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     debug: bool = False,
     requeue: bool = False,
+    chain: str = "1",
     follow: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -517,7 +526,9 @@ def submit(
     from axolotl_env.settings import load
 
     loaded = load(site=site, time=time, account=account, partition=partition).settings
-    request = slurm.JobRequest(config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug, requeue)
+    request = slurm.JobRequest(
+        config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug, requeue, chain
+    )
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))

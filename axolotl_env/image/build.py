@@ -37,10 +37,12 @@ def build_image(plan: ImagePlan) -> Image:
 
 
 def _build(plan: ImagePlan, engine: Engine) -> None:
-    if plan.lock.notice:
-        console.warn(plan.lock.notice)
+    for notice in plan.notices:
+        console.warn(notice)
     for base in dict.fromkeys((plan.build_base, plan.base)):
         _load_base(base, engine, plan.store)
+    # Once more: a bootstrap takes minutes, and others use the disk too.
+    _raise(_disk_faults(plan, engine))
     with console.step(f"build {plan.name}") as step:
         engine.build(
             dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, links=plan.links, name=plan.name,
@@ -63,20 +65,28 @@ def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
 
 def _check(plan: ImagePlan, engine: Engine) -> None:
     """Find all that is missing before anything is done."""
-    needs = [("the store", plan.store, plan.flavour.store_gb)]
-    if engine.root.is_dir():
-        needs.append(("the engine's storage", engine.root, plan.lock.engine_gb))
-    faults = [
-        Fault(f"{what} has {console.size(free)} free; a build takes {gb:g} GB", str(path), "make room")
-        for what, path, gb in needs
-        if (free := files.free_bytes(path)) < gb * GB
-    ]
+    faults = _disk_faults(plan, engine)
     new_bases = [base for base in (plan.build_base, plan.base) if not base.tar.is_file() and not engine.find(base.name)]
     for check in (partial(emulation.require, plan.architecture), *(partial(require_programs, b) for b in new_bases)):
         try:
             check()
         except MissingError as error:
             faults.append(error.fault)
+    _raise(faults)
+
+
+def _disk_faults(plan: ImagePlan, engine: Engine) -> list[Fault]:
+    needs = [("the store", plan.store, plan.flavour.store_gb)]
+    if engine.root.is_dir():
+        needs.append(("the engine's storage", engine.root, plan.lock.engine_gb))
+    return [
+        Fault(f"{what} has {console.size(free)} free; a build takes {gb:g} GB", str(path), "make room")
+        for what, path, gb in needs
+        if (free := files.free_bytes(path)) < gb * GB
+    ]
+
+
+def _raise(faults: list[Fault]) -> None:
     if faults:
         raise MissingError("the image cannot be built here", faults=tuple(dict.fromkeys(faults)))
 
@@ -91,7 +101,7 @@ def _record(plan: ImagePlan, engine: Engine) -> Image:
         flavour=plan.flavour.name,
         architecture=_check_architecture(engine, plan.name, plan.architecture),
         release=plan.release,
-        packages=plan.lock.packages,
+        packages=plan.packages,
         env=dict(item.split("=", 1) for item in config["Env"] or []),
         workdir=config["WorkingDir"] or "/",
         entrypoint=tuple(config["Entrypoint"] or ()),

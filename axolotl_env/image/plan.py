@@ -13,7 +13,18 @@ from uv import find_uv_bin
 from axolotl_env import files
 from axolotl_env.image.base import BasePlan, plan_base
 from axolotl_env.records import Record
-from axolotl_env.release import Flavour, Lock, Release, Sources, choose_lock, find_sources, load_flavour, load_release
+from axolotl_env.release import (
+    Cce,
+    Flavour,
+    Lock,
+    Release,
+    Sources,
+    choose_lock,
+    find_cce,
+    find_sources,
+    load_flavour,
+    load_release,
+)
 from axolotl_env.settings import ROOT, Settings
 
 DOCKER = ROOT / "docker"
@@ -27,6 +38,7 @@ class ImagePlan(Record):
     release: Release
     architecture: str
     lock: Lock
+    cce: Cce
     sources: Sources
     base: BasePlan
     build_base: BasePlan
@@ -57,7 +69,18 @@ class ImagePlan(Record):
             f"{LABEL}.key": self.key,
             f"{LABEL}.lock": f"{self.lock.path.name} sha256:{files.sha256(self.lock.path)}",
             f"{LABEL}.torch": self.lock.packages["torch"],
+            f"{LABEL}.cce": self.cce.commit or "none",
         }
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Python packages of the image; what is built from a commit has that as its version, after an @."""
+        return dict(self.lock.packages) | ({"cut-cross-entropy": f"@{self.cce.commit}"} if self.cce.commit else {})
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know before the build."""
+        return tuple(notice for notice in (self.lock.notice, self.cce.notice) if notice)
 
     @property
     def buildargs(self) -> dict[str, str]:
@@ -83,32 +106,38 @@ class ImagePlan(Record):
             ),
             ("lock", f"{self.lock.path.relative_to(ROOT)} ({len(self.lock.packages)} packages)"),
             ("torch", self.lock.packages["torch"]),
+            ("cut-cross-entropy", self.cce.commit or "left out"),
             *(("wheel", str(wheel)) for wheel in self.lock.wheels),
             ("Debian", self.sources.debian_mirror or "apt's mirror"),
             ("index", self.sources.index or "PyPI"),
             ("CA bundle", str(self.sources.ca_bundle or "the system's")),
             ("store", str(self.store)),
         ]
-        return "\n".join(f"{name:<13} {value}" for name, value in rows)
+        rows += [("note", notice) for notice in self.notices]
+        return "\n".join(f"{name:<18} {value}" for name, value in rows)
 
 
-def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> ImagePlan:
-    """Decide how the image of a flavour is made; nothing is written and no engine is asked.
+def plan_image(settings: Settings, *, flavour: str, cce: str = "", force: bool = False) -> ImagePlan:
+    """Decide how the image of a flavour is made; no engine is asked, and nothing is written but a cache.
 
     Args:
         settings: store, sources of packages.
         flavour: name in ``docker/flavours``.
+        cce: cut-cross-entropy: ``required``, ``auto`` or ``none``; empty is the flavour's default.
         force: build although an image of the same key is there.
 
     Raises:
-        BadInputError: unknown flavour, a file that does not fit, sources that cannot be used (all at once).
-        MissingError: no lock fits this architecture or the wheels at hand.
+        BadInputError: unknown flavour or way with cut-cross-entropy, a file that does not fit, sources that cannot
+            be used (all at once).
+        MissingError: no lock fits this architecture or the wheels at hand; cut-cross-entropy is required, and
+            neither in the store nor on a GitHub that can be reached.
     """
     chosen, release = load_flavour(flavour), load_release()
     sources = find_sources(settings)
     machine = platform.machine()
     architecture = chosen.architecture(machine)
     lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release)
+    extra = find_cce(release, settings, cce or chosen.cce)
 
     def base(packages: Sequence[str], of: str) -> BasePlan:
         return plan_base(
@@ -119,7 +148,7 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     texts = {
         "packages/lock.txt": lock.path.read_text(),
         "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
-        "rootfs/etc/axolotl-env/packages.json": _package_list(lock.packages),
+        "rootfs/etc/axolotl-env/packages.json": _package_list(lock.packages, extra),
         "rootfs/etc/axolotl-env/checks.json": chosen.checks.model_dump_json(indent=1) + "\n",
         "rootfs/etc/axolotl-env/verify.py": (DOCKER / "verify.py").read_text(),
         **{f"rootfs{path}": text for path, text in chosen.files.items()},
@@ -127,16 +156,18 @@ def plan_image(settings: Settings, *, flavour: str, force: bool = False) -> Imag
     }
     dockerfile = _dockerfile(chosen.env)
     key = files.content_key(
-        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, image_base.key,
-         stage_base.key, lock.uv_platform, version("uv")]
+        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, extra.commit,
+         image_base.key, stage_base.key, lock.uv_platform, version("uv")]
     )  # fmt: skip
     copies = {"packages/uv": Path(find_uv_bin()), **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
+    if extra.archive:
+        copies["packages/cut-cross-entropy.tar.gz"] = extra.archive
     if sources.ca_bundle:
         copies["packages/ca.pem"] = sources.ca_bundle
     # Not part of the key: where packages come from. Their hashes are.
     texts["packages/uv.toml"] = f'index = [{{ url = "{sources.index}", default = true }}]\n' if sources.index else ""
     return ImagePlan(
-        flavour=chosen, release=release, architecture=architecture, lock=lock, sources=sources,
+        flavour=chosen, release=release, architecture=architecture, lock=lock, cce=extra, sources=sources,
         base=image_base, build_base=stage_base, dockerfile=dockerfile, texts=texts, copies=copies,
         links={f"rootfs{path}": target for path, target in chosen.links.items()},
         key=key, store=settings.store, force=force,
@@ -151,6 +182,8 @@ def _dockerfile(env: Mapping[str, str]) -> str:
     return text.replace(marker, "\n".join(f"ENV {name}={json.dumps(value)}" for name, value in env.items()))
 
 
-def _package_list(packages: Mapping[str, str]) -> str:
+def _package_list(packages: Mapping[str, str], cce: Cce) -> str:
+    """Return the packages that must be there; those without a version in any."""
+    packages = {**packages, **({"cut-cross-entropy": ""} if cce.commit else {})}
     rows = [{"name": name, "version": packages[name]} for name in sorted(packages)]
     return json.dumps(rows, indent=1) + "\n"

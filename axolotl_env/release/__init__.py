@@ -5,6 +5,7 @@
 In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lock`.
 """
 
+from axolotl_env.release.cce import Cce, find_cce
 from axolotl_env.release.flavour import Flavour, load_flavour
 from axolotl_env.release.lock import Lock, choose_lock
 from axolotl_env.release.move import PinPlan, move_pin, plan_pin
@@ -12,12 +13,14 @@ from axolotl_env.release.pin import Release, load_release
 from axolotl_env.release.sources import Sources, find_sources
 
 __all__ = [
+    "Cce",
     "Flavour",
     "Lock",
     "PinPlan",
     "Release",
     "Sources",
     "choose_lock",
+    "find_cce",
     "find_sources",
     "load_flavour",
     "load_release",

@@ -62,6 +62,7 @@ class Flavour(Record):
     name: str
     description: str
     platform: str = Field("", pattern=r"^(linux/(amd64|arm64))?$", description="empty: the building machine's")
+    cce: str = Field("none", description="cut-cross-entropy: required, auto or none; where no flag says")
     store_gb: float = Field(description="room in the store that a build takes: the base, the squashfs")
     base: FlavourBase
     python: FlavourPython

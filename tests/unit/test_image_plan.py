@@ -157,6 +157,6 @@ def test_the_ca_bundle_is_that_of_ssl_cert_file_where_it_exists(tmp_path: Path) 
 
 def test_the_description_says_what_will_be_made_and_from_what(settings: Settings) -> None:
     text = plan(settings).describe()
-    assert "axolotl       0.19.0 (tag v0.19.0" in text or plan(settings).release.version != "0.19.0"
+    assert "axolotl            0.19.0 (tag v0.19.0" in text or plan(settings).release.version != "0.19.0"
     assert plan(settings).name in text
     assert str(settings.store) in text

@@ -1,0 +1,100 @@
+"""Cut-cross-entropy at the release's commit: required, left out aloud, or not asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from axolotl_env.errors import BadInputError, MissingError
+from axolotl_env.image import plan_image
+from axolotl_env.release import find_cce, load_release
+from axolotl_env.settings import Settings
+
+DEAD = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def github(asked: list[str]) -> Iterator[str]:
+    """Stands in for GitHub: it has the archive of the pinned commit and nothing else."""
+    path = f"/axolotl-ai-cloud/ml-cross-entropy/archive/{load_release().cce_commit}.tar.gz"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == path else 404)
+            self.end_headers()
+            self.wfile.write(b"an archive")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["required", "auto"])
+def test_the_archive_of_the_releases_commit_is_fetched_once(
+    github: str, asked: list[str], tmp_path: Path, mode: str
+) -> None:
+    settings = Settings(store=tmp_path / "a store", github=github)
+    first = find_cce(load_release(), settings, mode)
+    assert first.commit == load_release().cce_commit
+    assert first.archive
+    assert first.archive.read_bytes() == b"an archive"
+    assert find_cce(load_release(), settings.model_copy(update={"github": DEAD}), mode) == first
+    assert len(asked) == 1
+
+
+def test_required_fails_in_one_line_that_says_how_to_do_without(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="is on GitHub only, and 127.0.0.1 cannot be reached") as caught:
+        find_cce(load_release(), Settings(store=tmp_path / "s", github=DEAD), "required")
+    assert "--cce auto" in caught.value.fault.hint
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_commit_that_github_does_not_have_is_not_taken_for_another(github: str, tmp_path: Path) -> None:
+    release = load_release().model_copy(update={"cce_commit": "f" * 7})
+    with pytest.raises(MissingError, match="answers 404"):
+        find_cce(release, Settings(store=tmp_path, github=github), "required")
+
+
+def test_none_asks_nobody(github: str, asked: list[str], tmp_path: Path) -> None:
+    assert find_cce(load_release(), Settings(store=tmp_path, github=github), "none").archive is None
+    assert asked == []
+
+
+def test_another_mode_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as caught:
+        plan_image(Settings(store=tmp_path), flavour="cpu", cce="requird")
+    assert (caught.value.fault.where, caught.value.fault.hint) == ("--cce", "did you mean required?")
+
+
+def test_an_image_knows_whether_it_has_it_and_its_key_differs(github: str, tmp_path: Path) -> None:
+    reached = Settings(store=tmp_path / "a", github=github)
+    have = plan_image(reached, flavour="cpu", cce="auto")
+    lack = plan_image(Settings(store=tmp_path / "b", github=DEAD), flavour="cpu", cce="auto")
+    commit = load_release().cce_commit
+    assert (have.labels["axolotl-env.cce"], lack.labels["axolotl-env.cce"]) == (commit, "none")
+    assert have.packages["cut-cross-entropy"] == f"@{commit}"
+    assert "cut-cross-entropy" not in lack.packages
+    assert have.key != lack.key == plan_image(reached, flavour="cpu", cce="none").key
+    assert any("it is left out" in notice for notice in lack.notices)
+    assert any("it is left out" in line for line in lack.describe().splitlines())
+
+
+def test_the_gpu_flavour_requires_it_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = Settings(store=tmp_path, github=DEAD)
+    with pytest.raises(MissingError, match="cut-cross-entropy"):
+        plan_image(settings, flavour="gh200")
+    assert plan_image(settings, flavour="gh200", cce="none").cce.commit == ""
