@@ -57,7 +57,7 @@ def test_the_archive_of_the_releases_commit_is_fetched_once(
 
 
 def test_required_fails_in_one_line_that_says_how_to_do_without(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="is on GitHub only, and 127.0.0.1 cannot be reached") as caught:
+    with pytest.raises(MissingError, match=r"is on GitHub only, and 127\.0\.0\.1 cannot be reached") as caught:
         find_cce(load_release(), Settings(store=tmp_path / "s", github=DEAD), "required")
     assert "--cce auto" in caught.value.fault.hint
     assert not (tmp_path / "s").exists()
