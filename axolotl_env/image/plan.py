@@ -164,7 +164,8 @@ def plan_image(settings: Settings, *, flavour: str, cce: str = "", force: bool =
         copies["packages/cut-cross-entropy.tar.gz"] = extra.archive
     if sources.ca_bundle:
         copies["packages/ca.pem"] = sources.ca_bundle
-    # Not part of the key: where packages come from. Their hashes are.
+    # Not part of the key: where packages come from. Their hashes are. The folder of wheels is there in any case.
+    texts["packages/wheels/.keep"] = ""
     texts["packages/uv.toml"] = f'index = [{{ url = "{sources.index}", default = true }}]\n' if sources.index else ""
     return ImagePlan(
         flavour=chosen, release=release, architecture=architecture, lock=lock, cce=extra, sources=sources,
