@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from axolotl_env.edf.knowledge import cuda_major
 from axolotl_env.edf.model import Engine, Environment
 from axolotl_env.edf.problems import Change, KeyPath, Place, Problem
 from axolotl_env.edf.reading import Source
 from axolotl_env.edf.resolve import Resolution
-from axolotl_env.edf.shape import leaves
+from axolotl_env.edf.shape import elements, leaves
 from axolotl_env.squashfs import Manifest
 
 
@@ -44,8 +43,7 @@ class Subject:
         for source in self.resolution.sources:
             data = source.data
             for key in ("base_environment", "image", "workdir", "mounts", "devices"):
-                value: Any = data.get(key)
-                for path, text in [((key,), value)] if isinstance(value, str) else _elements(key, value):
+                for path, text in elements(data, key):
                     yield source, path, text
             for key in ("env", "annotations"):
                 for names, text in leaves(data.get(key, {})):
@@ -59,11 +57,6 @@ class Subject:
         source = next((s for s in self.resolution.sources if s.path == place.path), None)
         mends = mend != "" and source is not None and path in source.layout.values
         return Problem(rule, place, {"key": key, **words}, key, Change(path, mend) if mends else None)
-
-
-def _elements(key: str, value: Any) -> list[tuple[KeyPath, str]]:  # noqa: ANN401 - any TOML value
-    listed = value if isinstance(value, list) else []
-    return [((key, index), item) for index, item in enumerate(listed) if isinstance(item, str)]
 
 
 Check = Callable[[Subject], Iterator[Problem]]

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from axolotl_env import files
 from axolotl_env.edf.expansion import ExpansionError, expand
 from axolotl_env.edf.model import Engine, Environment, Mount, engines
+from axolotl_env.edf.mounts import RawMount, absolute, finished, split
 from axolotl_env.edf.problems import Place, Problem
 from axolotl_env.edf.reading import Source, UnreadableError, read
 from axolotl_env.edf.search import locate
-from axolotl_env.edf.shape import as_text, leaves, shape
+from axolotl_env.edf.shape import as_text, elements, leaves, shape
 from axolotl_env.errors import BadInputError
 from axolotl_env.words import one_of
 
@@ -23,16 +23,6 @@ class Value:
     """A string of an EDF with the place where it is written."""
 
     text: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class RawMount:
-    """A mount as it is split, before or after its variables are filled."""
-
-    source: str
-    target: str
-    flags: str
     place: Place
 
 
@@ -176,19 +166,15 @@ class _Resolver:
             if found and self._may_enter(found, chain, place) and (below := self._file(found, chain)):
                 merged.extend(below)
                 merged.height = max(merged.height, below.height + 1)
-        if not any(problem.rule in ("wrong-type", "swallowed-key") for problem in wrong):
-            merged.extend(self._own(source))
+        merged.extend(self._own(source))
         if self.engine.expands_at_every_level or len(chain) == 1:
             self._expand(merged)
         self.merged[path] = merged
         return merged
 
     def _bases(self, source: Source) -> Iterator[tuple[str, Place]]:
-        bases = source.data.get("base_environment", [])
-        listed = [(bases, source.place("base_environment"))] if isinstance(bases, str) else []
-        if isinstance(bases, list):
-            listed = [(b, source.place("base_environment", i)) for i, b in enumerate(bases) if isinstance(b, str)]
-        for base, place in listed:
+        for key, base in elements(source.data, "base_environment"):
+            place = source.place(*key)
             # base_environment = "" is the documented default: none.
             if filled := self._fill("base_environment", Value(base, place)).text:
                 yield filled, place
@@ -207,20 +193,25 @@ class _Resolver:
         return False
 
     def _own(self, source: Source) -> Merged:
-        """Return what one file says by itself; its types are right."""
+        """Return what one file says by itself; values of a wrong type, which ``shape`` tells, are left out."""
         data, place = source.data, source.place
+        env = data.get("env")
         own = Merged(
-            texts={key: Value(data[key], place(key)) for key in ("image", "workdir") if key in data},
-            switches={key: (data[key], place(key)) for key in ("entrypoint", "writable") if key in data},
-            devices=[Value(item, place("devices", i)) for i, item in enumerate(data.get("devices", []))],
-            env={name: Value(text, place("env", name)) for name, text in data.get("env", {}).items()},
+            texts={k: Value(data[k], place(k)) for k in ("image", "workdir") if isinstance(data.get(k), str)},
+            switches={k: (data[k], place(k)) for k in ("entrypoint", "writable") if isinstance(data.get(k), bool)},
+            devices=[Value(text, place(*key)) for key, text in elements(data, "devices")],
+            env={
+                name: Value(text, place("env", name))
+                for name, text in (env.items() if isinstance(env, dict) else ())
+                if isinstance(text, str)
+            },
             annotations={
                 ".".join(names): Value(as_text(leaf), place("annotations", *names))
-                for names, leaf in leaves(data.get("annotations", {}))
+                for names, leaf in leaves(data.get("annotations"))
             },
         )
-        for index, text in enumerate(data.get("mounts", [])):
-            mount = split(Value(text, place("mounts", index)), self.engine)
+        for key, text in elements(data, "mounts"):
+            mount = split(text, place(*key), self.engine)
             if isinstance(mount, Problem):
                 self.problems.append(mount)
             else:
@@ -251,15 +242,18 @@ class _Resolver:
             self.problems.append(Problem(error.rule, value.place, {"default": "", **words}))
             return value
 
-    def _absolute(self, path: str) -> str:
-        return str(self.cwd / path) if self.engine.makes_paths_absolute and path.startswith("./") else path
-
     def _finish(self, path: Path, merged: Merged) -> tuple[Environment, dict[str, Place]]:
         if self.engine.needs_image and "image" not in merged.texts and not self.problems:
             self.problems.append(Problem("no-image", Place(path)))
         mounts: dict[Mount, Place] = {}
         for raw in merged.mounts:
-            if mount := self._mount(raw):
+            # A variable of it that could not be filled is one fault, not two.
+            if any(problem.place == raw.place for problem in self.problems):
+                continue
+            mount = finished(raw, self.engine, self.cwd)
+            if isinstance(mount, Problem):
+                self.problems.append(mount)
+            else:
                 mounts.setdefault(mount, raw.place)
         devices: dict[str, Place] = {}
         for value in merged.devices:
@@ -276,7 +270,7 @@ class _Resolver:
             name=path.stem,
             path=path.absolute(),
             engine=self.engine.name,
-            **{key: self._absolute(value.text) for key, value in merged.texts.items()},
+            **{key: absolute(value.text, self.engine, self.cwd) for key, value in merged.texts.items()},
             entrypoint=merged.switches.get("entrypoint", (self.engine.entrypoint, None))[0],
             writable=merged.switches.get("writable", (True, None))[0],
             mounts=tuple(mounts),
@@ -286,45 +280,3 @@ class _Resolver:
             origins={key: str(place) for key, place in places.items()},
         )
         return environment, places
-
-    def _mount(self, raw: RawMount) -> Mount | None:
-        """Check a mount whose variables are filled; None where it is wrong."""
-        if any(problem.place == raw.place for problem in self.problems):
-            return None  # a variable of it could not be filled: one fault, not two
-        engine, special = self.engine, raw.source in self.engine.special_mounts
-        for side, path in (("source", raw.source), ("destination", raw.target)):
-            if not path.startswith(engine.relative_prefixes) and not (special and side == "source"):
-                hint = f"${{HOME}}{path[1:]}" if path.startswith("~/") else "give an absolute path"
-                self.problems.append(Problem("mount-prefix", raw.place, {"side": side, "path": path, "hint": hint}))
-                return None
-        flags = tuple(dict.fromkeys(flag for flag in raw.flags.split(engine.flag_separator) if flag))
-        if engine.flag_separator != "," and "," in raw.flags:
-            better = raw.flags.replace(",", engine.flag_separator)
-            words = {"flags": raw.flags, "separator": engine.flag_separator, "better": better}
-            self.problems.append(Problem("mount-flags", raw.place, words))
-            return None
-        source = raw.source if special else self._absolute(raw.source)
-        if "sqsh" in flags and not engine.keeps_sqsh_flag:
-            # The file is looked at where the EDF is read, and then bound as a plain file.
-            source, flags = str(self.cwd / source), tuple(flag for flag in flags if flag != "sqsh")
-            if (found := files.kind(source)) != "file":
-                rule = "sqsh-not-a-file" if found else "sqsh-missing"
-                self.problems.append(Problem(rule, raw.place, {"path": source}))
-                return None
-        return Mount(source=self._escaped(source), target=self._escaped(self._absolute(raw.target)), flags=flags)
-
-    def _escaped(self, path: str) -> str:
-        return path.replace("\\", "\\\\").replace(" ", "\\040") if self.engine.escapes_paths else path
-
-
-def split(mount: Value, engine: Engine) -> RawMount | Problem:
-    """Split a mount as it is written: at every colon, those of a variable's default too."""
-    parts = mount.text.split(":")
-    if len(parts) == 1 and parts[0]:
-        if not engine.one_path_mounts:
-            return Problem("mount-one-path", mount.place, {"mount": mount.text})
-        return RawMount(parts[0], parts[0], "", mount.place)
-    if len(parts) > 3 or not all(parts):
-        hint = "the colon of ${VAR:-default} splits a mount too: set the variable instead" if ":-" in mount.text else ""
-        return Problem("mount-fields", mount.place, {"mount": mount.text, "hint": hint})
-    return RawMount(parts[0], parts[1], parts[2] if len(parts) == 3 else "", mount.place)

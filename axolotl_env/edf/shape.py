@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from axolotl_env.edf.model import Engine
@@ -60,6 +60,15 @@ def leaves(table: object, parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple
                 yield from leaves(value, (*parents, name))
             else:
                 yield (*parents, name), value
+
+
+def elements(data: Mapping[str, Any], key: str) -> list[tuple[KeyPath, str]]:
+    """Return the strings of a list with where they stand; one string by itself counts where the key may be one."""
+    value = data.get(key)
+    if isinstance(value, str) and str in KEYS[key]:
+        return [((key,), value)]
+    listed = value if isinstance(value, list) else []
+    return [((key, index), item) for index, item in enumerate(listed) if isinstance(item, str)]
 
 
 def as_text(leaf: object) -> str:

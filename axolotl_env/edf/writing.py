@@ -110,10 +110,11 @@ def plan_edf(
         BadInputError: a value cannot stand in an EDF, the file there is not TOML, …: all faults at once.
     """
     chosen = network_profile(profile or site.edf.network_profile or "none")
-    manifest = read_manifest(Path(image)) if _is_file_name(image) else None
+    squashfs = Path(image).expanduser().absolute() if _is_file_name(image) else None
+    manifest = read_manifest(squashfs) if squashfs else None
     items = [
         *([Item(("base_environment",), tuple(bases))] if bases else []),
-        Item(("image",), str(Path(image).absolute()) if _is_file_name(image) else str(image)),
+        Item(("image",), str(squashfs or image)),
         Item(("mounts",), tuple(dict.fromkeys(explicit(mount) for mount in (*site.edf.mounts, *mounts)))),
         Item(("workdir",), manifest.workdir if manifest else "/", only_if_absent=manifest is None),
         Item(("writable",), True),
@@ -164,7 +165,7 @@ def write_edf(plan: EdfPlan, *, force: bool = False) -> None:
 
 
 def _is_file_name(image: Path | str) -> bool:
-    return isinstance(image, Path) or image.startswith(("/", ".")) or image.endswith(".sqsh")
+    return isinstance(image, Path) or image.startswith(("/", ".", "~")) or image.endswith(".sqsh")
 
 
 def _annotations(site: Site, manifest: Manifest | None, *, own_network: bool) -> Iterator[Item]:
