@@ -89,6 +89,12 @@ CASES: list[tuple[str, str, Outcome, Outcome]] = [
         {"mounts": (Mount(source="/a", target="/b", flags=("ro", "private")),)},
     ),
     (
+        "15c a space and a backslash",
+        f"{I}mounts = ['/a b:/c\\d']",
+        {"mounts": (Mount(source="/a\\040b", target="/c\\\\d"),)},
+        {"mounts": (Mount(source="/a b", target="/c\\d"),)},
+    ),
+    (
         "16a a squashfs that is missing",
         f'{I}mounts = ["/missing.sqsh:/d:sqsh"]',
         "sqsh-missing 014",
