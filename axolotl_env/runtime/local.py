@@ -106,7 +106,9 @@ def plan_run(
     unset += tuple(name for name in DROPPED_FROM_HOST if name not in effective)
     name = f"axolotl-env-{os.getpid()}-{secrets.token_hex(3)}"
     volumes = [_volume(mount) for mount in (*environment.mounts, *mounts)]
-    inner = tuple(command)
+    # Again after the login shell, whose /etc/profile may have set them anew: the EDF has the last word.
+    last_word = (f"{name}={value}" for name, value in environment.env.items() if value)
+    inner = ("/usr/bin/env", *_forget(unset), *last_word, *command)
     if environment.workdir:
         inner = ("/bin/sh", "-c", 'cd "$0" && exec "$@"', environment.workdir, *inner)
     podman = (
@@ -136,11 +138,10 @@ def run_local(
         tree.mkdir()
         rc_local.write_text(RC_LOCAL)
         entry = [] if plan.environment.entrypoint else [f"--volume={rc_local}:/etc/rc.local:ro"]
-        forget = [argument for name in plan.unset for argument in ("-u", name)]
         argv = (
             *(MOUNTED if root else MOUNTED_ROOTLESS), str(plan.image), str(tree),
             podman, *plan.podman, *entry, "--rootfs", f"{tree}:O",
-            "/usr/bin/env", *forget, "/bin/sh", "-l", "/etc/rc", *plan.command,
+            "/usr/bin/env", *_forget(plan.unset), "/bin/sh", "-l", "/etc/rc", *plan.command,
         )  # fmt: skip
         try:
             return process.run(argv, on_line=on_line, check=False, timeout=timeout)
@@ -161,6 +162,10 @@ def _image_env(image: Path) -> dict[str, str]:
         )
     text = process.run([unsquashfs, "-cat", image, "etc/environment"], merge_stderr=False).stdout
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _forget(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(argument for name in names for argument in ("-u", name))
 
 
 def _volume(mount: Mount) -> str:

@@ -449,6 +449,11 @@ int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
 	if (failed)
 		return -1;
 	if (ns_fd >= 0) {
+		/* The engine drops these of the job's; the image or the EDF may set them. */
+		static const char *const locale[] = { "LANG", "LANGUAGE", "LC_ALL" };
+
+		for (size_t i = 0; i < sizeof(locale) / sizeof(*locale); i++)
+			spank_unsetenv(sp, locale[i]);
 		if (setns(ns_fd, CLONE_NEWNS)) {
 			slurm_error(NAME ": setns: %m");
 			return -1;
