@@ -76,6 +76,9 @@ class Settings(Record):
     account: str = Field("", description="Slurm account (project) that jobs are charged to")
     partition: str = Field("", description="Slurm partition (default: the cluster's own)")
     time: str = Field("", description="time limit of a job, as Slurm writes it (default: the partition's own)")
+    silence: int = Field(
+        60, ge=0, description="minutes without a line in its log after which a job is ended; 0: never"
+    )
 
 
 @dataclass(frozen=True)

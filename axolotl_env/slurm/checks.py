@@ -23,6 +23,7 @@ from axolotl_env.slurm.secrets import secret_names, secrets_path
 from axolotl_env.squashfs import Manifest, read_manifest
 
 MAX_NODES = 100_000
+MAX_LINKS = 100
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ class Checked:
     text: str
     """The same as text; the user's own where nothing was assigned."""
     nodes: int
+    links: int
     image_sha256: str
     secrets_file: Path
+
+    @property
+    def resumes(self) -> bool:
+        """Say whether the training may be started again and is to go on where it was."""
+        return self.links > 1 or self.request.requeue
 
 
 def check(
@@ -62,8 +69,8 @@ def check(
     if not dry_run:
         process.find("sbatch", package="slurm-client, or log in to the cluster", needed_for="submit a job")
     site = load_site(settings.site)
-    nodes = _nodes(request.nodes)
-    faults = list(_flag_faults(request, settings, nodes))
+    nodes, links = _count(request.nodes, MAX_NODES), _count(request.chain, MAX_LINKS)
+    faults = list(_flag_faults(request, settings, nodes, links))
     if not faults and (not dry_run or shutil.which("sinfo")):
         faults += limit_faults(
             nodes=nodes or 1,
@@ -92,19 +99,24 @@ def check(
         view = View(environment.mounts)
         faults += _path_faults(content, config, settings.store, view)
         faults += _token_faults(content, secrets_file, environ)
+        if request.requeue or (links or 1) > 1:
+            faults += _resume_faults(content, config, view)
         if not faults:
             sha256 = manifest.sha256 if manifest else ""
-            return Checked(
-                request, settings, site, environment, view, config, content, text, nodes or 1, sha256, secrets_file
-            )
+            assert nodes
+            assert links
+            checked = (request, settings, site, environment, view, config, content, text, nodes, links)
+            return Checked(*checked, sha256, secrets_file)
     raise BadInputError("the job cannot run as it is", faults=tuple(faults))
 
 
-def _nodes(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= MAX_NODES else None
+def _count(text: str, most: int) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= most else None
 
 
-def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> Iterator[Fault]:
+def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None, links: int | None) -> Iterator[Fault]:
+    if links is None:
+        yield Fault(f"{request.chain!r} is not a number of jobs", "--chain", f"1 to {MAX_LINKS}")
     if nodes is None:
         yield Fault(f"{request.nodes!r} is not a number of nodes", "--nodes", "a whole number from 1")
     try:
@@ -162,6 +174,20 @@ def _path_faults(content: Mapping[str, object], config: Path, store: Path, view:
             fault := training_config.check_reference(reference, folder=inside or "/", view=view)
         ):
             yield Fault(fault.what, f"{config}: {fault.where}", fault.hint)
+
+
+def _resume_faults(content: Mapping[str, object], config: Path, view: View) -> Iterator[Fault]:
+    folder = view.inside(config.parent)
+    if not isinstance(content.get("output_dir"), str) or folder is None:
+        yield Fault("a training that goes on later needs one", "output_dir")
+        return
+    if content.get("save_strategy") == "no":
+        yield Fault("no checkpoint is saved that a later job could go on from", "save_strategy", "steps, or epoch")
+    output = view.outside(os.path.normpath(Path(folder, str(content["output_dir"]))))
+    old = sorted(output.glob("checkpoint-*")) if output else []
+    if old and not content.get("resume_from_checkpoint"):
+        what = f"{old[0]} is there from an earlier run, and this one would go on from it"
+        yield Fault(what, "output_dir", "another output_dir, or resume_from_checkpoint to say that it is meant")
 
 
 def _token_faults(content: Mapping[str, object], secrets_file: Path, environ: Mapping[str, str]) -> Iterator[Fault]:

@@ -28,7 +28,12 @@ def find_run(store: Path, job: str) -> Job:
     """
     if job and not (job.isascii() and job.isdigit()):
         raise BadInputError(f"{job!r} is not the number of a job", where="--job")
-    found = [record for record in runs(store) if not job or record.id == int(job)]
+    found = [
+        record.model_copy(update={"id": number})
+        for record in runs(store)
+        for number in (record.id, *record.links)
+        if number == int(job or record.id)
+    ]
     if not found:
         what = f"no job {job} is on record in {store}" if job else f"no job is on record in {store}"
         raise BadInputError(what, where="--job", hint="invoke runs lists them; another store: AXOLOTL_ENV_STORE")

@@ -25,6 +25,7 @@ class JobRequest:
     assignments: tuple[str, ...] = ()
     debug: bool = False
     requeue: bool = False
+    chain: str = "1"
 
 
 class Job(Record):
@@ -40,6 +41,8 @@ class Job(Record):
     edf: Path
     image: str
     image_sha256: str = ""
+    links: tuple[int, ...] = ()
+    """Jobs after the first that go on with the same training."""
     nodes: int
     processes_per_node: int
     time: str = ""
@@ -68,6 +71,8 @@ class JobPlan:
     """Name in the run folder to content; ``job.sh`` among them."""
     folders: tuple[Path, ...]
     """That the training writes to, made before it is submitted."""
+    links: int = 1
+    """Jobs to queue one after the other."""
 
     @property
     def script(self) -> str:

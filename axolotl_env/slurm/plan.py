@@ -39,6 +39,12 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         # The job reads the copy: an edit while it waits in the queue changes nothing.
         files["deepspeed.json"] = _outside(checked, folder, deepspeed).read_text()
         text = training_config.dump({**checked.content, "deepspeed": f"{inside}/deepspeed.json"})
+    output = None
+    if checked.resumes:
+        # What the user wrote stays: the keys are added.
+        text = training_config.dump({**training_config.RESUMING, **training_config.load(text)})
+        output = _outside(checked, folder, str(checked.content["output_dir"]))
+        files["attempts"] = ""
     files["config.yaml"] = text
     processes = site.slurm.processes_per_node
     files["job.sh"] = render(
@@ -56,6 +62,8 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
             dependency=request.dependency,
             secrets_file=checked.secrets_file,
             requeue=request.requeue,
+            output=output,
+            silence=60 * settings.silence,
             preprocess=training_config.needs_preprocessing(checked.content, checked.nodes * processes),
             debug=request.debug,
         ),
@@ -80,7 +88,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         argv=("sbatch", "--parsable", str(run_folder / "job.sh")),
     )
     written = (ref for ref in training_config.references(checked.content, checked.config.parent) if ref.written)
-    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written))
+    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written), checked.links)
 
 
 def slug(name: str) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined, Template
 
 from axolotl_env.settings import SiteSlurm
-from axolotl_env.slurm.job import LOG
+from axolotl_env.slurm.job import LOG, parse_time
 
 PYTHON = "/opt/axolotl/bin/python"
 """The image's interpreter, absolute: the engine's login shell may have reset PATH."""
@@ -42,6 +42,10 @@ class ScriptInputs:
     reservation: str = ""
     dependency: str = ""
     requeue: bool = False
+    output: Path | None = None
+    """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
+    silence: int = 0
+    """Seconds without a line in the log after which the training is ended; 0: never."""
     preprocess: bool = True
     debug: bool = False
 
@@ -72,6 +76,8 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     else:
         # Without it several processes on CPUs train each by itself, in silence.
         variables["ACCELERATE_USE_CPU"] = "true"
+    if inputs.output:
+        options["signal"] = f"B:USR1@{_notice(inputs.time)}"
     if inputs.debug:
         variables |= DEBUG
     return _template().render(
@@ -91,7 +97,19 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         processes_per_node=site.processes_per_node,
         srun_options=site.srun_arguments,
         preprocess=inputs.preprocess,
+        run_folder=str(inputs.run_folder),
+        log_folder=str(inputs.run_folder / LOG.rpartition("/")[0]),
+        wandb_run=inputs.run_folder.name,
+        output=str(inputs.output or ""),
+        silence=inputs.silence,
+        look_every=min(30, max(1, inputs.silence // 4)),
     )
+
+
+def _notice(time: str) -> int:
+    """Return the seconds before the time limit at which a checkpoint is asked for: ten minutes, or a quarter."""
+    limit = parse_time(time) if time else None
+    return min(600, limit // 4) if limit else 600
 
 
 @cache

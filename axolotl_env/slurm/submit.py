@@ -27,7 +27,11 @@ def submit(plan: JobPlan) -> Job:
         for made in (folder / "logs", *plan.folders):
             files.make_folder(made)
         number, _, cluster = slurm(*plan.job.argv).strip().partition(";")
-        job = plan.job.model_copy(update={"id": int(number), "cluster": cluster})
+        links = [int(number)]
+        for _link in range(1, plan.links):
+            after = f"--dependency=afterany:{links[-1]}"
+            links.append(int(slurm(*plan.job.argv[:-1], after, plan.job.argv[-1]).strip().partition(";")[0]))
+        job = plan.job.model_copy(update={"id": links[0], "links": tuple(links[1:]), "cluster": cluster})
         job.save(folder / "job.json")
     except BaseException:
         _take_back(plan)

@@ -17,6 +17,13 @@ import yaml
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.mounts import View
 
+RESUMING = {
+    "auto_resume_from_checkpoints": True,
+    # Saves when the file axolotl_checkpoint.save is in output_dir (axolotl 0.19.0, utils/callbacks/dynamic_checkpoint).
+    "dynamic_checkpoint": {"enabled": True, "check_interval": 10},
+}
+"""Keys by which a training that is started again goes on where it was."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -72,6 +79,13 @@ def parse(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
         raise BadInputError(f"is not YAML: {error.problem}", where=f"{where}{line}") from error
     except yaml.YAMLError as error:
         raise BadInputError(f"is not YAML: {error}", where=where) from error
+
+
+def load(text: str) -> dict[str, Any]:
+    """Read a config that has been read before."""
+    content = parse(text, "config.yaml")
+    assert isinstance(content, dict)
+    return content
 
 
 def dump(content: Mapping[str, Any]) -> str:

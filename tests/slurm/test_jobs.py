@@ -161,6 +161,75 @@ def test_a_requeued_job_is_followed_into_its_next_run_and_its_log_is_kept(make: 
     assert training.seen(0)["environ"]["RDZV"].endswith(f"{job['id']}-1")
 
 
+def test_a_chain_goes_on_from_the_last_whole_checkpoint_until_the_training_is_finished(make: Make) -> None:
+    training = make()
+    training.set(steps=6, save_every=2, dies_after=3)
+    job = training.submit("--chain=4")
+    numbers = [job["id"], *job["links"]]
+    assert len(numbers) == 4
+    states = [training.lab.wait(number) for number in numbers]
+    # Steps 1 to 3 leave 2 whole and 3 halved; 3 to 5 leave 4 whole; 5 and 6 end it; nothing is left to do.
+    assert states == ["FAILED", "FAILED", "COMPLETED", "COMPLETED"]
+    logs = [Path(job["run_folder"], f"logs/{number}.log").read_text() for number in numbers]
+    assert ["from step 1" in logs[0], "from step 3" in logs[1], "from step 5" in logs[2]] == [True, True, True]
+    assert "the training is finished already" in logs[3]
+    assert sorted(path.name for path in (training.folder / "out").glob("incomplete-*")) == [
+        f"incomplete-checkpoint-3-{numbers[1]}-0",
+        f"incomplete-checkpoint-5-{numbers[2]}-0",
+    ]
+    runs = {training.seen(0)["environ"]["WANDB_RUN_ID"], Path(job["run_folder"]).name}
+    assert len(runs) == 1
+    shown = training.lab.invoke("logs", f"--job={numbers[2]}", user=USER, environ=training.environ)
+    assert (shown.returncode, "from step 5" in shown.stdout) == (0, True)
+
+
+def test_a_chain_that_fails_twice_at_one_step_ends(make: Make) -> None:
+    training = make()
+    training.set(steps=6, save_every=5, dies_after=3)
+    job = training.submit("--chain=4")
+    numbers = [job["id"], *job["links"]]
+    assert {training.lab.wait(number) for number in numbers} == {"FAILED"}
+    logs = [Path(job["run_folder"], f"logs/{number}.log").read_text() for number in numbers]
+    assert ["from step 1" in log for log in logs] == [True, True, False, False]
+    assert "two jobs ended after step 0 without another checkpoint" in logs[2]
+
+
+def test_axolotl_is_asked_for_a_checkpoint_before_the_time_is_over(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.5)
+    job = training.submit("--requeue", "--time=10")
+    assert "#SBATCH --signal=B:USR1@150" in Path(job["run_folder"], "job.sh").read_text()
+    wait_for(lambda: (training.folder / "out/rank-0.json").exists())
+    training.lab.run("scancel", "--signal=USR1", "--batch", str(job["id"]))
+    wait_for(lambda: bool(list((training.folder / "out").glob("checkpoint-*/trainer_state.json"))))
+    assert training.lab.wait(job["id"], "RUNNING") == "RUNNING"
+    training.lab.run("scancel", str(job["id"]))
+
+
+def test_a_chain_would_not_go_on_from_the_checkpoints_of_another_run(make: Make) -> None:
+    training = make()
+    (training.folder / "out/checkpoint-7").mkdir()
+    done = training.lab.invoke(*training.command("--chain=2"), user=USER, environ=training.environ)
+    assert done.returncode == 2
+    assert "checkpoint-7 is there from an earlier run" in done.stderr
+
+
+def test_a_training_that_falls_silent_is_ended(make: Make) -> None:
+    training = make()
+    training.set(steps=10, silent_from=2)
+    job = training.submit()
+    # The setting counts minutes; the test has seconds.
+    training.lab.run("scancel", str(job["id"]))
+    script = Path(job["run_folder"], "job.sh")
+    script.write_text(script.read_text().replace("quiet > 3600", "quiet > 2").replace("sleep 30", "sleep 1"))
+    number = int(training.lab.run("sbatch", "--parsable", script, user=USER))
+    assert training.lab.wait(number, timeout=60) == "FAILED"
+    log = Path(job["run_folder"], f"logs/{number}.log").read_text()
+    assert "axolotl-env: no sign of life for" in log
+    shown = training.lab.invoke("logs", f"--job={number}", user=USER, environ=training.environ)
+    assert "; hang: the processes waited for each other in vain" in shown.stderr
+
+
 @pytest.fixture
 def lost_node(lab: Lab) -> Iterator[Callable[[str], None]]:
     lost = []

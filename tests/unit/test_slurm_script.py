@@ -53,6 +53,8 @@ def test_bash_and_shellcheck_find_nothing_wrong(site: SiteSlurm, odd: str, more:
             preprocess=more,
             debug=more,
             secrets_file=Path("/", odd),
+            output=Path("/", odd) if more else None,
+            silence=60 if more else 0,
         ),
         site,
     )

@@ -1,7 +1,8 @@
 """Stands in for axolotl's training: plays what the config asks for, and says what it sees.
 
 Keys: ``steps``, ``pause`` (seconds a step), ``nan_from`` (step), ``fail_rank`` with ``fail_at`` and ``fail_code``,
-``silent_from`` (step after which nothing more is said).
+``silent_from`` (step after which nothing more is said), ``save_every`` (steps between checkpoints; goes on from the
+last one if ``auto_resume_from_checkpoints`` says so), ``dies_after`` (steps in one run; leaves half a checkpoint).
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ def main() -> None:
     seen = {"cwd": str(Path.cwd()), "argv": sys.argv, "host": os.uname().nodename, "environ": dict(os.environ)}
     Path(config["output_dir"], f"rank-{rank}.json").write_text(json.dumps(seen))
     print(f"loading the model on {seen['host']}", file=sys.stderr)
-    for step in range(1, int(config.get("steps", 3)) + 1):
+    output = Path(config["output_dir"])
+    saved = [int(path.name.split("-")[1]) for path in output.glob("checkpoint-*")]
+    first = max(saved, default=0) + 1 if config.get("auto_resume_from_checkpoints") == "true" else 1
+    print(f"from step {first}")
+    for step in range(first, int(config.get("steps", 3)) + 1):
         time.sleep(float(config.get("pause", 0)))
         if rank == int(config.get("fail_rank", -1)) and step == int(config.get("fail_at", 1)):
             print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", file=sys.stderr)
@@ -43,6 +48,15 @@ def main() -> None:
                 **{f"memory/{number} (GiB)": "0.123" for number in range(60)},
             }
             print(line, flush=True)
+            asked = output / "axolotl_checkpoint.save"
+            if step % int(config.get("save_every", 10**9)) == 0 or asked.exists():
+                asked.unlink(missing_ok=True)
+                checkpoint = output / f"checkpoint-{step}"
+                checkpoint.mkdir()
+                (checkpoint / "trainer_state.json").write_text("{}")
+            if step - first + 1 == int(config.get("dies_after", -1)):
+                (output / f"checkpoint-{step}").mkdir()
+                sys.exit(1)
     if rank == 0:
         print("{'train_runtime': '1.5', 'train_loss': '4.8', 'epoch': '1'}\nTraining completed! Saving trained model")
 
