@@ -38,7 +38,7 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 # --- packages -------------------------------------------------------------------------------------------------
 
 PROGRAMS=(git=git podman=podman mksquashfs=squashfs-tools mmdebstrap=mmdebstrap) # PROGRAM=PACKAGE, or a header's path
-is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap)
+is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap fuse-overlayfs=fuse-overlayfs)
 
 # Print the Debian package of each of PROGRAMS that is not here.
 missing() {
