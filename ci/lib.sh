@@ -38,7 +38,7 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 # --- packages -------------------------------------------------------------------------------------------------
 
 PROGRAMS=(git=git podman=podman mksquashfs=squashfs-tools mmdebstrap=mmdebstrap) # PROGRAM=PACKAGE, or a header's path
-is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap fuse-overlayfs=fuse-overlayfs)
+is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap)
 
 # Print the Debian package of each of PROGRAMS that is not here.
 missing() {
@@ -134,6 +134,8 @@ ensure_engine() {
     elif is_root && has dockerd; then
         start_engine dockerd
     elif ! is_root && has podman; then
+        [[ $(podman info --format '{{.Store.GraphDriverName}}') != vfs ]] ||
+            die 3 "Podman's storage here is vfs, which keeps a copy of the image for each build step; ask your administrator for: apt-get install fuse-overlayfs, then: podman system reset"
         (umask 077 && mkdir -p "$(dirname "$(podman_socket)")")
         export DOCKER_HOST=$podman_host
         start_engine podman system service --time=0 "$DOCKER_HOST"
