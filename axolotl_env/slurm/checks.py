@@ -91,10 +91,14 @@ def check(
         faults.append(error.fault)
     try:
         environment = resolve(request.edf, environ=environ, engine=site.edf.engine)
-        manifest = read_manifest(Path(environment.image))
-        faults += _image_faults(environment, manifest, site)
     except BadInputError as error:
         faults += error.faults or (error.fault,)
+    if environment:
+        try:
+            manifest = read_manifest(Path(environment.image))
+        except BadInputError as error:
+            faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
+        faults += _image_faults(environment, manifest, site)
     if environment and text is not None:
         view = View(environment.mounts)
         faults += _path_faults(content, config, settings.store, view)

@@ -1,0 +1,311 @@
+"""What submit refuses before it asks Slurm, all at once; Slurm itself is a stub on PATH where one is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from axolotl_env.edf import Mount
+from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
+from axolotl_env.settings import Settings
+from axolotl_env.slurm import JobRequest, check, plan_job, submit
+from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.mounts import View
+from axolotl_env.slurm.plan import slug
+
+
+class Place:
+    """A user's home with a config, an EDF and an image that are in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "it's home"
+        self.folder.mkdir()
+        self.config = self.folder / "tiny.yaml"
+        self.edf = self.folder / "axolotl.toml"
+        self.image = self.folder / "axolotl.sqsh"
+        self.image.write_bytes(b"hsqs")
+        self.keys: dict[str, object] = {"base_model": "org/model", "output_dir": "out"}
+        self.mounts = [f"{self.folder}:{self.folder}"]
+        self.environ = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / ".config")}
+        self.settings = Settings(store=self.folder / "store")
+
+    def check(self, *, dry_run: bool = True, **request: object) -> tuple[str, ...]:
+        """Return the faults, as the user sees them."""
+        try:
+            self.plan(dry_run=dry_run, **request)
+        except BadInputError as error:
+            return tuple(f"{fault.where}: {fault.what}" for fault in error.faults)
+        return ()
+
+    def plan(self, *, dry_run: bool = True, **request: object):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        self.config.write_text(json.dumps(self.keys))
+        self.edf.write_text(f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n")
+        values = {"config": str(self.config), "edf": str(self.edf), **request}
+        wanted = JobRequest(**values)  # type: ignore[arg-type]
+        return plan_job(check(wanted, self.settings, dry_run=dry_run, environ=self.environ))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    # No Slurm of this machine's answers a unit test.
+    path = tmp_path / "bin"
+    path.mkdir()
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin-without-slurm")
+    return Place(tmp_path)
+
+
+Stub = Callable[..., Path]
+
+
+@pytest.fixture
+def stub(place: Place, tmp_path: Path) -> Stub:  # noqa: ARG001 - it makes the folder
+    """Put a program on PATH that records its arguments, prints, and ends with a code."""
+
+    def make(name: str, *, out: str = "", err: str = "", code: int = 0) -> Path:
+        called = tmp_path / f"{name}.called"
+        (tmp_path / "bin" / name).write_text(
+            f"#!{sys.executable}\nimport sys\n"
+            f"open({str(called)!r}, 'a').write(repr(sys.argv[1:]) + '\\n')\n"
+            f"sys.stdout.write({out!r})\nsys.stderr.write({err!r})\nsys.exit({code})\n"
+        )
+        (tmp_path / "bin" / name).chmod(0o755)
+        return called
+
+    return make
+
+
+def test_what_is_in_order_is_planned_without_slurm(place: Place) -> None:
+    plan = place.plan(nodes="2", name="a name")
+    assert plan.job.nodes == 2
+    assert plan.folders == (place.folder / "out",)
+    assert plan.files["config.yaml"] == place.config.read_text()
+    assert not (place.folder / "store").exists()
+
+
+def test_every_fault_is_named_at_once(place: Place) -> None:
+    place.keys |= {
+        "output_dir": "/elsewhere/out",
+        "base_model": "/models/missing",
+        "datasets": [{"path": "./data.jsonl"}, {"path": "org/set"}, {"path": "$STORE/x.jsonl"}],
+        "deepspeed": "zero3.json",
+        "wandb_project": "tiny",
+    }
+    (place.folder / "zero2.json").write_text("{}")
+    place.keys["deepspeed"] = "./zero3.json"
+    place.image.unlink()
+    place.settings = Settings(store=place.folder / "store", time="soon")
+    faults = "\n".join(place.check(nodes="0", chain="x"))
+    for expected in (
+        "--nodes: '0' is not a number of nodes",
+        "--chain: 'x' is not a number of jobs",
+        "--time: 'soon' is not a time",
+        "axolotl.sqsh does not exist",
+        "output_dir: /elsewhere/out is in no mount of the EDF: what is written there is lost",
+        "base_model: /models/missing is in no mount",
+        "datasets[0].path",
+        "datasets[2].path: '$STORE/x.jsonl' is used as it is",
+        "deepspeed",
+        "wandb_project: Weights & Biases is asked for, and there is no WANDB_API_KEY",
+    ):
+        assert expected in faults
+    assert "datasets[1]" not in faults
+
+
+def test_a_missing_file_comes_with_the_nearest_name(place: Place) -> None:
+    (place.folder / "zero2.json").write_text("{}")
+    place.keys["deepspeed"] = "./zero3.json"
+    with pytest.raises(BadInputError) as caught:
+        place.plan()
+    assert caught.value.faults[0].hint == "did you mean zero2.json?"
+
+
+def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
+    (place.folder / "zero2.json").write_text('{"a": 1}')
+    place.keys["deepspeed"] = "zero2.json"
+    plan = place.plan()
+    assert plan.files["deepspeed.json"] == '{"a": 1}'
+    assert f"deepspeed: {plan.job.run_folder}/deepspeed.json" in plan.files["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a: [1\nb: 2\n", ":2: is not YAML"),
+        (b"- a\n- b\n", "is not an axolotl config"),
+        (b"\xff\xfe", "is not text"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_refused_with_the_line(place: Place, text: bytes | None, said: str) -> None:
+    broken = place.folder / "broken.yaml"
+    if text is not None:
+        broken.write_bytes(text)
+    assert said in "\n".join(place.check(config=str(broken)))
+
+
+def test_an_assignment_changes_the_jobs_copy_only(place: Place) -> None:
+    plan = place.plan(assignments=("max_steps=5", "datasets=[{path: org/set}]"))
+    assert "max_steps: 5" in plan.files["config.yaml"]
+    assert "max_steps" not in place.config.read_text()
+    assert place.check(assignments=("max_steps",)) == ("--set: 'max_steps' is not KEY=VALUE",)
+
+
+def test_a_store_or_config_that_the_container_does_not_see_is_refused(place: Place) -> None:
+    place.mounts = []
+    faults = "\n".join(place.check())
+    assert f"--config: {place.folder} is in no mount of the EDF" in faults
+    assert "store: " in faults
+
+
+def test_output_on_a_mount_that_is_read_only_is_refused(place: Place) -> None:
+    (place.folder / "ro").mkdir()
+    place.mounts.append(f"{place.folder}/ro:{place.folder}/ro:ro")
+    place.keys["output_dir"] = "ro/out"
+    assert [fault for fault in place.check() if "is mounted read-only" in fault]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x00b", "a\x1bb"])
+def test_a_name_that_a_directive_cannot_hold_is_refused(place: Place, value: str) -> None:
+    assert [fault for fault in place.check(name=value) if fault.startswith("--name: ")]
+
+
+def test_an_image_for_other_nodes_or_of_another_size_is_refused(place: Place) -> None:
+    release = {
+        "tag": "v1",
+        "version": "1",
+        "commit": "",
+        "date": "2026-01-01",
+        "wheel_sha256": "0" * 64,
+        "cce_commit": "0" * 7,
+    }
+    manifest = {
+        "release": release, "flavour": "cpu", "architecture": "riscv64", "key": "k", "packages": {}, "env": {},
+        "workdir": "/", "labels": {}, "file": place.image.name, "sha256": "0" * 64, "size": 5, "image": "i",
+        "route": "layers", "options": [], "tools": {},
+    }  # fmt: skip
+    place.image.with_name(place.image.name + ".json").write_text(json.dumps(manifest))
+    faults = "\n".join(place.check())
+    assert f"the image is for riscv64, the site's nodes are {platform.machine()}" in faults
+    assert "the image has 4 bytes, its manifest says 5" in faults
+
+
+def test_tokens_that_others_can_read_are_refused(place: Place) -> None:
+    file = place.folder / ".config/axolotl-env/secrets"
+    file.parent.mkdir(parents=True)
+    file.write_text("WANDB_API_KEY=x\n")
+    file.chmod(0o644)
+    assert f"{file}: others can read your tokens" in place.check()
+    file.chmod(0o600)
+    place.keys["wandb_project"] = "tiny"
+    assert place.check() == ()
+
+
+def test_without_slurm_a_submission_ends_with_what_to_install(place: Place) -> None:
+    with pytest.raises(MissingError, match="sbatch is not installed"):
+        place.plan(dry_run=False)
+
+
+SINFO = "normal*|up|12:00:00|1-infinite|4\ndebug|up|30:00|1-2|4\ndown|inact|infinite|1-infinite|4\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "said"),
+    [
+        ({"time": "13:00:00"}, "1", "partition normal allows at most 12:00:00"),
+        ({"partition": "debug"}, "3", "partition debug gives at most 2 nodes, not 3"),
+        ({}, "5", "partition normal gives at most 4 nodes, not 5"),
+        ({"partition": "down"}, "1", "partition down is not up"),
+        ({"account": "a001"}, "1", "you may not charge account a001"),
+    ],
+)
+def test_the_limits_that_slurm_tells_are_kept(
+    place: Place, stub: Stub, settings: dict[str, str], nodes: str, said: str
+) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sacctmgr", out="a000\na000\n")
+    place.settings = Settings(store=place.folder / "store", **settings)
+    assert [fault for fault in place.check(nodes=nodes) if said in fault]
+
+
+def test_a_slurm_without_accounting_does_not_know_accounts_and_is_not_asked(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sacctmgr", err="You are not running a supported accounting_storage plugin\n", code=1)
+    place.settings = Settings(store=place.folder / "store", account="a001")
+    assert place.check() == ()
+
+
+@pytest.mark.parametrize(
+    ("err", "kind", "hint"),
+    [
+        ("sbatch: error: Unable to contact slurm controller (connect failure)\n", MissingError, "scontrol ping"),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n", MissingError, "busy"),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified\n",
+            WorkFailedError,
+            "your accounts",
+        ),
+        ("sbatch: error: something new\n", WorkFailedError, ""),
+    ],
+)
+def test_slurms_own_words_come_in_one_line_with_what_to_do(
+    stub: Stub, err: str, kind: type[UserError], hint: str
+) -> None:
+    stub("sbatch", err=err, code=1)
+    with pytest.raises(kind) as caught:
+        slurm("sbatch", "--parsable")
+    assert caught.value.fault.what == f"sbatch: {err.removeprefix('sbatch: error: ').strip()}"
+    assert hint in caught.value.fault.hint
+
+
+def test_a_submission_hands_slurm_the_script_and_keeps_the_number(place: Place, stub: Stub) -> None:
+    called = stub("sbatch", out="4711;alps\n")
+    stub("sinfo", out=SINFO)
+    job = submit(place.plan(dry_run=False))
+    assert (job.id, job.cluster) == (4711, "alps")
+    assert called.read_text().splitlines() == ["['--test-only']", repr(["--parsable", str(job.run_folder / "job.sh")])]
+    assert type(job).load(job.run_folder / "job.json") == job
+    assert (job.run_folder / "logs").is_dir()
+    assert os.access(place.folder / "out", os.W_OK)
+
+
+def test_a_refused_submission_leaves_no_folder(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sbatch")
+    plan = place.plan(dry_run=False)
+    stub("sbatch", err="sbatch: error: QOSMaxSubmitJobPerUserLimit\n", code=1)
+    stub("squeue")
+    with pytest.raises(WorkFailedError, match="QOSMaxSubmit"):
+        submit(plan)
+    assert not plan.job.run_folder.exists()
+
+
+class TestView:
+    view = View(
+        (
+            Mount(source="/data", target="/data"),
+            Mount(source="/data/deep", target="/deep"),
+            Mount(source="/other", target="/data/over"),
+        )
+    )
+
+    def test_the_nearest_mount_wins(self) -> None:
+        assert self.view.inside(Path("/data/deep/x")) == "/deep/x"
+        assert self.view.outside("/data/over/x") == Path("/other/x")
+
+    def test_what_another_mount_hides_is_not_seen(self) -> None:
+        assert self.view.inside(Path("/data/over/x")) is None
+
+    def test_what_no_mount_shows_is_not_seen(self) -> None:
+        assert self.view.inside(Path("/home/x")) is None
+        assert self.view.inside(Path("/database/x")) is None
+
+
+@pytest.mark.parametrize(("name", "folder"), [("a b/c", "a-b-c"), ("..", "run"), ("é", "run"), ("x" * 99, "x" * 60)])
+def test_a_name_becomes_part_of_a_folders_name(name: str, folder: str) -> None:
+    assert slug(name) == folder
