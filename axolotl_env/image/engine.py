@@ -29,8 +29,8 @@ TAIL_LINES = 30
 QUIET_SECONDS = 1.0
 CLEAN_SECONDS = 60.0
 LABEL = "axolotl-env.flavour"
-_STEP = re.compile(r"^step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
-_MADE = re.compile(r"\s*--+> (Running in )?(?P<id>[0-9a-f]{11,12})")
+_STEP = re.compile(r"^(?:\[\d+/\d+\] )?step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
+_MADE = re.compile(r"\s*--+> (?:Using cache |Running in )?(?P<id>[0-9a-f]{11,12})")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -118,7 +118,7 @@ class Engine:
         before = {image["Id"] for image in self._unnamed(flavour)}
         made: set[str] = set()
         files.make_folder(log.parent)
-        with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w") as record:
+        with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w", buffering=1) as record:
             _pack(archive, {"Dockerfile": dockerfile, **context}, links)
             try:
                 stream = self._api.build(
