@@ -357,22 +357,71 @@ def check_config(
         "data": "file of samples: JSONL (plain, gzip, zstd), JSON or Parquet; may be given again",
         "config": "axolotl YAML that says which fields hold what (default: as the first samples look)",
         "nodes": "nodes of the job, for the number of steps (default: 1)",
+        "fix": "write a mended copy to this file (.gz and .zst are compressed), and a list of what it dropped",
+        "force": "replace the mended copy if it is there",
         "site": SITE,
         "json": JSON,
     },
 )
 def check_data(
-    _: Context, data: list[str] | None = None, config: str = "", nodes: str = "1", site: str = "", json: bool = False
+    _: Context,
+    data: list[str] | None = None,
+    config: str = "",
+    nodes: str = "1",
+    fix: str = "",
+    force: bool = False,
+    site: str = "",
+    json: bool = False,
 ) -> None:
     """[inputs] Check data sets, sample by sample, before a GPU is asked for.
 
     Example: invoke check-data --data conversations.jsonl --config axolotl.yaml
     """
-    from axolotl_env import training
+    from axolotl_env import console, training
     from axolotl_env.settings import load, load_site
 
+    if fix:
+        made = training.mend_data(tuple(data or ()), fix, config, force=force)
+        console.note(f"{made.file}: {made.samples:,} samples, {made.mended:,} of them mended")
+        if made.dropped:
+            console.note(f"{made.dropped_file}: {made.dropped:,} dropped, each with its reason")
+        data = [made.file]
     where = load_site(load(site=site).settings.site)
     training.show_data(training.check_data(tuple(data or ()), config, nodes=nodes, site=where), json=json)
+
+
+@command(
+    help={
+        "data": "file of samples: JSONL (plain, gzip, zstd), JSON or Parquet",
+        "to": "new shape: openai, sharegpt, alpaca or text",
+        "output": "file to write, JSONL (.gz and .zst are compressed)",
+        "config": "axolotl YAML that says which fields of the input hold what (default: as the first samples look)",
+        "force": "replace the output if it is there",
+        "json": JSON,
+    },
+)
+def convert_data(
+    _: Context,
+    data: str = "",
+    to: str = "",
+    output: str = "",
+    config: str = "",
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """[inputs] Write a data set in another shape.
+
+    Example: invoke convert-data --data sharegpt.jsonl --to openai --output messages.jsonl
+    """
+    from axolotl_env import console, training
+
+    made = training.convert_data(data, output, to, config, force=force)
+    if json:
+        return console.document(made.model_dump(mode="json"))
+    console.text(f"{made.file}: {made.samples:,} samples")
+    if made.dropped:
+        console.warn(f"{made.dropped:,} samples were dropped; {made.dropped_file} says why")
+    return None
 
 
 @command(
@@ -701,6 +750,7 @@ ns = Collection(
     make_config,
     check_config,
     check_data,
+    convert_data,
     check_script,
     smoke_test,
     submit,

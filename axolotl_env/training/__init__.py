@@ -6,7 +6,7 @@ In: an axolotl YAML, a DeepSpeed JSON, data sets. Out: findings about them, and 
 from __future__ import annotations
 
 from axolotl_env.training.config.check import ConfigReport, check_config
-from axolotl_env.training.data.report import DataReport, check_data
+from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
 from axolotl_env.training.data.report import show as show_data
 from axolotl_env.training.log import Metrics, parse_line
 from axolotl_env.training.make import ConfigPlan, plan_config, write_config
@@ -18,6 +18,8 @@ __all__ = [
     "Metrics",
     "check_config",
     "check_data",
+    "convert_data",
+    "mend_data",
     "parse_line",
     "plan_config",
     "show_data",

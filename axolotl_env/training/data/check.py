@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import tomllib
@@ -25,12 +24,10 @@ from axolotl_env.training.data.block import SHOWN, BlockChecker, Tally
 from axolotl_env.training.data.columns import Column
 from axolotl_env.training.data.shape import Shape, detect
 from axolotl_env.training.data.source import Element, Source, UnreadableError
+from axolotl_env.training.data.spread import WHOLE, spread
 
 SMALL = 32 << 20
 """Bytes up to which no worker processes are started: they take a quarter of a second."""
-
-WHOLE = 64 << 20
-"""Bytes up to which a file that is no JSONL is read as a whole, to say what it is."""
 
 
 class DataFile(Record):
@@ -147,7 +144,11 @@ class _Run:
             self.found("utf-16", 0, 1, {})
             return
         lines, cut = sources.split(head)
-        if self._is_pretty_printed(lines):
+        if found := spread(self.source):
+            self.found("pretty-printed", 0, 0, {})
+            if found.error:
+                self.found("json", found.error.lineno - 1, found.error.colno, {"why": found.error.msg})
+            self._elements(found.data, iter(found.elements))
             return
         self._settle_shape(lines)
         learner = self._checker()
@@ -179,30 +180,6 @@ class _Run:
             self._not_one_document(error)
             return
         self._elements(data, found)
-
-    def _is_pretty_printed(self, lines: Sequence[bytes]) -> bool:
-        """Check a file whose samples are spread over lines, and return whether it was one."""
-        starts = [line.strip() for line in islice((line for line in lines if line.strip()), 2)]
-        # The first line of such a file opens something and does not close it, the second is no sample.
-        if len(starts) < 2 or not starts[0].endswith((b"{", b"[", b",")) or self.source.size > WHOLE:
-            return False
-        if lines_of.decode(starts[1]).samples:
-            return False
-        with sources.opened(self.source) as stream:
-            data = stream.read().removeprefix(lines_of.BOM)
-        try:
-            text = data.decode()
-            found = lines_of.documents(text)
-            elements = [Element(msgspec.json.encode(part), len(text[:start].encode())) for part, start in found]
-        except json.JSONDecodeError as error:
-            self.found("pretty-printed", 0, 0, {})
-            self.found("json", error.lineno - 1, error.colno, {"why": error.msg})
-            return True
-        except (ValueError, RecursionError):
-            return False
-        self.found("pretty-printed", 0, 0, {})
-        self._elements(data, iter(elements))
-        return True
 
     def _elements(self, data: bytes | mmap.mmap, found: Iterator[Element]) -> None:
         offsets = array("q")

@@ -16,6 +16,9 @@ from axolotl_env.training import document, packing
 from axolotl_env.training.data import tokens
 from axolotl_env.training.data.block import LENGTH_STEP
 from axolotl_env.training.data.check import SMALL, DataFile, check_file, rules
+from axolotl_env.training.data.convert import convert_file
+from axolotl_env.training.data.mend import mend_file, shape_of
+from axolotl_env.training.data.rewrite import Rewritten
 from axolotl_env.training.data.shape import Shape, from_config
 
 BARS = 10
@@ -79,6 +82,38 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
         batches=plan_,
         steps=packing.steps(_tokens(files, ratios, plan_), plan_) if plan_ else None,
     )
+
+
+def mend_data(paths: Sequence[str], output: str, config: str, *, force: bool = False) -> Rewritten:
+    """Write a mended copy of a file of samples: see :func:`axolotl_env.training.data.mend.mend_file`.
+
+    Raises:
+        BadInputError: the file cannot be read as a whole.
+        ConflictError: the output is there, and ``force`` is not given.
+    """
+    source, shape = _one(paths, config)
+    return mend_file(source, Path(output).expanduser(), shape or shape_of(source), force=force)
+
+
+def convert_data(path: str, output: str, to: str, config: str, *, force: bool = False) -> Rewritten:
+    """Write the samples of a file in another shape: see :func:`axolotl_env.training.data.convert.convert_file`.
+
+    Raises:
+        BadInputError: a flag is missing, or the samples cannot become that.
+        ConflictError: the output is there, and ``force`` is not given.
+    """
+    source, shape = _one([path] if path else [], config)
+    if not output:
+        raise BadInputError("nowhere to write to", where="--output", hint="--output NEW.jsonl")
+    return convert_file(source, Path(output).expanduser(), to, shape, force=force)
+
+
+def _one(paths: Sequence[str], config: str) -> tuple[Path, Shape | None]:
+    settings = document.read(Path(config).expanduser()) if config else None
+    found = plan([Path(path).expanduser() for path in paths], settings)
+    if len(found) != 1:
+        raise BadInputError(f"one file at a time, not {len(found)}", where="--data", hint="name it with --data")
+    return found[0]
 
 
 def _tell_once() -> Callable[[Finding], None]:
