@@ -592,6 +592,52 @@ def submit(
     return console.note(f"follow it:  invoke logs --job {job.id} --follow\nits state:  invoke status --job {job.id}")
 
 
+@command(
+    iterable=["set"],
+    help={
+        "config": "axolotl YAML to try: ends by itself after the first healthy lines (default: a shell)",
+        "nodes": "nodes to take (default: 1)",
+        "time": "time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
+        "account": "project that is charged (default: yours in Slurm) [setting: account]",
+        "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
+        "reservation": "Slurm reservation to run in (default: none)",
+        "edf": "environment to be in: a name in ~/.edf, or a path (default: axolotl)",
+        "site": SITE,
+        "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
+        "dry_run": "print the command or the job script, and do nothing",
+    },
+)
+def interactive(
+    _: Context,
+    config: str = "",
+    nodes: str = "1",
+    time: str = "",
+    account: str = "",
+    partition: str = "",
+    reservation: str = "",
+    edf: str = "axolotl",
+    site: str = "",
+    set: list[str] | None = None,  # noqa: A002 - the flag's name
+    dry_run: bool = False,
+) -> None:
+    """[jobs] Open a shell in the environment on a node, or try a training for its first steps.
+
+    Example: invoke interactive --config axolotl.yaml --partition debug
+    """
+    from shlex import join
+
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    loaded = load(site=site, time=time, account=account, partition=partition).settings
+    request = slurm.JobRequest(config, nodes, reservation, edf=edf, assignments=tuple(set or ()))
+    if config:
+        plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
+        return console.text(plan.script.rstrip("\n")) if dry_run else slurm.try_training(slurm.submit(plan))
+    argv = slurm.plan_shell(request, loaded, dry_run=dry_run)
+    return console.text(join(argv)) if dry_run else slurm.open_shell(argv)
+
+
 JOB = "number of the job (default: the newest on record)"
 
 
@@ -754,6 +800,7 @@ ns = Collection(
     check_script,
     smoke_test,
     submit,
+    interactive,
     status,
     logs,
     cancel,

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from axolotl_env.errors import MissingError, WorkFailedError
 
@@ -155,6 +156,18 @@ def run(
     if check and child.returncode != 0:
         raise ProgramFailedError(result, hint=hint)
     return result
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Replace this process by a program, which gets our terminal.
+
+    Raises:
+        MissingError: the program does not exist.
+    """
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606 - a list of arguments, no shell
+    except FileNotFoundError as error:
+        raise MissingError(f"{argv[0]} does not exist", where=shlex.join(argv)) from error
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[str]:

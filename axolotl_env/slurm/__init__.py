@@ -8,6 +8,7 @@ run folder. From then on: :func:`show_log`, :func:`standings`, :func:`cancel`, :
 from axolotl_env.slurm.checks import check
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.history import compare, find_run, runs
+from axolotl_env.slurm.interactive import open_shell, plan_shell, try_training
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
 from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.plan import plan_job
@@ -27,7 +28,9 @@ __all__ = [
     "compare",
     "duration",
     "find_run",
+    "open_shell",
     "plan_job",
+    "plan_shell",
     "remove_secret",
     "runs",
     "secret_names",
@@ -36,4 +39,5 @@ __all__ = [
     "show_log",
     "standings",
     "submit",
+    "try_training",
 ]

@@ -66,11 +66,66 @@ def check(
         BadInputError: something in the request, the config or the EDF cannot work: all faults at once.
         MissingError: Slurm is not there or does not answer.
     """
+    place = _place(request, settings, dry_run=dry_run, environ=environ)
+    environment, faults = place.environment, list(place.faults)
+    config = Path(request.config).expanduser().absolute()
+    secrets_file = secrets_path(environ)
+    text: str | None = None
+    content: dict[str, Any] = {}
+    links = _count(request.chain, MAX_LINKS)
+    if links is None:
+        faults.append(Fault(f"{request.chain!r} is not a number of jobs", "--chain", f"1 to {MAX_LINKS}"))
+    try:
+        if not request.config:
+            raise BadInputError("no config is given", where="--config", hint="the axolotl YAML to train")
+        text, content = training_config.read(config, request.assignments)
+    except BadInputError as error:
+        faults.append(error.fault)
+    if environment and text is not None:
+        view = View(environment.mounts)
+        faults += _path_faults(content, config, settings.store, view)
+        faults += _token_faults(content, secrets_file, environ)
+        if request.requeue or (links or 1) > 1:
+            faults += _resume_faults(content, config, view)
+        if not faults:
+            assert links
+            checked = (request, settings, place.site, environment, view, config, content, text, place.nodes, links)
+            return Checked(*checked, place.image_sha256, secrets_file)
+    raise BadInputError("the job cannot run as it is", faults=tuple(faults))
+
+
+def check_shell(
+    request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
+) -> tuple[Site, Environment, int]:
+    """Look at everything that a shell on the nodes needs; return the site, the environment and how many nodes.
+
+    Raises:
+        BadInputError: something in the request or the EDF cannot work: all faults at once.
+        MissingError: Slurm is not there or does not answer.
+    """
+    place = _place(request, settings, dry_run=dry_run, environ=environ)
+    if place.faults or not place.environment:
+        raise BadInputError("the shell cannot be started as it is", faults=place.faults)
+    return place.site, place.environment, place.nodes
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a job is to run, and what is wrong with that."""
+
+    site: Site
+    nodes: int
+    environment: Environment | None
+    image_sha256: str
+    faults: tuple[Fault, ...]
+
+
+def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: Mapping[str, str]) -> _Place:
     if not dry_run:
         process.find("sbatch", package="slurm-client, or log in to the cluster", needed_for="submit a job")
     site = load_site(settings.site)
-    nodes, links = _count(request.nodes, MAX_NODES), _count(request.chain, MAX_LINKS)
-    faults = list(_flag_faults(request, settings, nodes, links))
+    nodes = _count(request.nodes, MAX_NODES)
+    faults = list(_flag_faults(request, settings, nodes))
     if not faults and (not dry_run or shutil.which("sinfo")):
         faults += limit_faults(
             nodes=nodes or 1,
@@ -78,17 +133,7 @@ def check(
             partition=settings.partition,
             account=settings.account,
         )
-    config = Path(request.config).expanduser().absolute()
-    text: str | None = None
-    content: dict[str, Any] = {}
     environment, manifest = None, None
-    secrets_file = secrets_path(environ)
-    try:
-        if not request.config:
-            raise BadInputError("no config is given", where="--config", hint="the axolotl YAML to train")
-        text, content = training_config.read(config, request.assignments)
-    except BadInputError as error:
-        faults.append(error.fault)
     try:
         environment = resolve(request.edf, environ=environ, engine=site.edf.engine)
     except BadInputError as error:
@@ -99,28 +144,14 @@ def check(
         except BadInputError as error:
             faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
         faults += _image_faults(environment, manifest, site)
-    if environment and text is not None:
-        view = View(environment.mounts)
-        faults += _path_faults(content, config, settings.store, view)
-        faults += _token_faults(content, secrets_file, environ)
-        if request.requeue or (links or 1) > 1:
-            faults += _resume_faults(content, config, view)
-        if not faults:
-            sha256 = manifest.sha256 if manifest else ""
-            assert nodes
-            assert links
-            checked = (request, settings, site, environment, view, config, content, text, nodes, links)
-            return Checked(*checked, sha256, secrets_file)
-    raise BadInputError("the job cannot run as it is", faults=tuple(faults))
+    return _Place(site, nodes or 1, environment, manifest.sha256 if manifest else "", tuple(faults))
 
 
 def _count(text: str, most: int) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= most else None
 
 
-def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None, links: int | None) -> Iterator[Fault]:
-    if links is None:
-        yield Fault(f"{request.chain!r} is not a number of jobs", "--chain", f"1 to {MAX_LINKS}")
+def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> Iterator[Fault]:
     if nodes is None:
         yield Fault(f"{request.nodes!r} is not a number of nodes", "--nodes", "a whole number from 1")
     try:

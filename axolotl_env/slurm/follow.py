@@ -39,7 +39,7 @@ class Ending:
         said = f"job {state.id} {state.words}"
         if state.name == "FAILED":
             said += f" with exit code {state.exit_code}" + (f", signal {state.signal}" if state.signal else "")
-        if reading.not_finite_at and state.name in ("FAILED", "COMPLETED"):
+        if reading.not_finite_at and state.name in ("RUNNING", "FAILED", "COMPLETED"):
             said += f"; the gradient norm is no number since loss line {reading.not_finite_at}: the training diverged"
             return said, "lower learning_rate, longer warmup, or look at the data of that step"
         if state.name == "TIMEOUT":
@@ -92,6 +92,7 @@ def follow(
     on_line: Callable[[str], None],
     on_state: Callable[[JobState], None],
     rank: int | None = None,
+    enough: Callable[[Reading], bool] = lambda _: False,
 ) -> Ending:
     """Hand on a job's log from its first line, and its states, until it has ended.
 
@@ -103,6 +104,7 @@ def follow(
         on_line: called with each line.
         on_state: called when the state or the reason changes.
         rank: only lines that this process wrote.
+        enough: asked after each look at the log; True ends the following before the job has ended.
 
     Raises:
         BadInputError: Slurm knows no such job.
@@ -112,6 +114,8 @@ def follow(
     shown, asked, answered = "", float("-inf"), time.monotonic()
     while True:
         watch.pump()
+        if enough(watch.reading):
+            return Ending(known(job), watch.reading)
         now = time.monotonic()
         if now - asked >= (LOOK_EVERY if watch.reading.ended else ASK_EVERY):
             asked = now

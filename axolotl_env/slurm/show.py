@@ -32,7 +32,7 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
     logs = logs_of(store, job)
     try:
         if follow_on:
-            ending = follow(logs.id, logs.files, on_line=console.text, on_state=_say, rank=number)
+            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
         else:
             ending = read_log(logs.id, logs.files, on_line=console.text, rank=number)
     except KeyboardInterrupt:
@@ -46,7 +46,8 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
     console.note(said)
 
 
-def _say(state: JobState) -> None:
+def say(state: JobState) -> None:
+    """Say that a job's state has changed."""
     expected = f"; expected to start {state.start}" if state.name == "PENDING" and state.start else ""
     where = f" on {state.nodes}" if state.name == "RUNNING" else ""
     console.note(f"job {state.id} {state.words}{where}{expected}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -228,6 +229,47 @@ def test_a_training_that_falls_silent_is_ended(make: Make) -> None:
     assert "axolotl-env: no sign of life for" in log
     shown = training.lab.invoke("logs", f"--job={number}", user=USER, environ=training.environ)
     assert "; hang: the processes waited for each other in vain" in shown.stderr
+
+
+def test_a_training_that_is_tried_ends_by_itself_once_it_is_healthy(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.5)
+    command = ["interactive", *training.command()[1:]]
+    done = training.lab.invoke(*command, user=USER, environ=training.environ)
+    assert done.returncode == 0, done.stderr
+    assert "healthy: 3 loss lines, the last 4.7" in done.stderr
+    runs = document(training.lab.invoke("runs", "--json", user=USER, environ=training.environ))
+    assert training.lab.wait(runs[0]["id"], timeout=20) == "CANCELLED"
+
+
+def test_a_training_that_is_tried_and_diverges_fails(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.5, nan_from=1)
+    command = ["interactive", *training.command()[1:]]
+    done = training.lab.invoke(*command, user=USER, environ=training.environ)
+    assert done.returncode == 1
+    assert "the training diverged" in done.stderr
+
+
+def test_a_shell_opens_in_the_environment_on_a_terminal(make: Make) -> None:
+    training = make()
+    argv = training.lab.invoke_command("interactive", f"--edf={training.folder}/edf.toml")
+    terminal, ours = pty.openpty()
+    shell = subprocess.Popen(
+        argv, stdin=ours, stdout=ours, stderr=ours, env={**training.lab.environ, **training.environ}
+    )
+    os.close(ours)
+    os.write(terminal, b"cat /etc/os-release-marker; exit 7\n")
+    assert shell.wait(timeout=30) == 7
+    shown = os.read(terminal, 65536)
+    os.close(terminal)
+    assert b"inside the test image\r\n" in shown
+
+
+def test_without_a_terminal_a_shell_is_refused(make: Make) -> None:
+    training = make()
+    done = training.lab.invoke("interactive", f"--edf={training.folder}/edf.toml", user=USER, environ=training.environ)
+    assert (done.returncode, "a shell needs a terminal" in done.stderr) == (2, True)
 
 
 @pytest.fixture
