@@ -7,7 +7,8 @@ set -euo pipefail
 readonly VENV=.venv
 readonly POLICY=/usr/sbin/policy-rc.d
 readonly ENGINE_LOG=$VENV/engine.log
-ENGINE_PID=     # of the engine that we started, where no service manager did
+ENGINE_PID=     # of the engine that we started ourselves
+ENGINE_SERVICE= # of systemd, if we started that
 KEEP_ENGINE=    # leave it running when the script ends well
 OUR_POLICY=     # the file that keeps apt from starting services, if it is ours
 OUR_VENV=       # the Python environment while it is half made
@@ -37,7 +38,9 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 
 # --- packages -------------------------------------------------------------------------------------------------
 
-PROGRAMS=(git=git podman=podman mksquashfs=squashfs-tools mmdebstrap=mmdebstrap) # PROGRAM=PACKAGE, or a header's path
+# PROGRAM=PACKAGE, or a file's path in place of the program's name.
+PROGRAMS=(git=git podman=podman mksquashfs=squashfs-tools mmdebstrap=mmdebstrap
+    /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring)
 is_root || PROGRAMS+=(squashfuse=squashfuse fusermount=fuse3 newuidmap=uidmap)
 
 # Print the Debian package of each of PROGRAMS that is not here.
@@ -130,6 +133,7 @@ ensure_engine() {
         export DOCKER_HOST=$podman_host
     elif is_root && has dockerd && has_systemd; then
         say "starting the engine: systemctl start docker"
+        ENGINE_SERVICE=docker
         systemctl start docker || die 3 "the engine did not start; see: journalctl -u docker"
     elif is_root && has dockerd; then
         start_engine dockerd
@@ -140,7 +144,7 @@ ensure_engine() {
         export DOCKER_HOST=$podman_host
         start_engine podman system service --time=0 "$DOCKER_HOST"
     else
-        die 3 "no engine: neither Docker nor Podman answers, and only root can start or install one; ask your administrator for: apt-get install docker.io (and membership of the group docker), or podman"
+        die 3 "no engine answers, neither Docker nor Podman, and there is none to start: apt-get install docker.io"
     fi
     engine_answers || die 3 "the engine was started but does not answer"
 }
@@ -159,6 +163,8 @@ start_engine() {
 }
 
 stop_engine() {
+    # Its socket would start it again.
+    [[ -z $ENGINE_SERVICE ]] || systemctl -q stop docker.socket docker
     [[ -n $ENGINE_PID ]] || return 0
     kill "$ENGINE_PID" 2>/dev/null || return 0
     wait "$ENGINE_PID" 2>/dev/null || true
