@@ -452,11 +452,40 @@ def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: boo
 
 
 @command(
+    help={
+        "config": "axolotl YAML to estimate",
+        "nodes": "nodes of the job (default: 1)",
+        "site": SITE,
+        "json": JSON,
+    }
+)
+def estimate(_: Context, config: str = "", nodes: str = "1", site: str = "", json: bool = False) -> None:
+    """[inputs] Estimate memory of a GPU, steps and tokens of a training.
+
+    Example: invoke estimate --config axolotl.yaml --nodes 4
+    """
+    from axolotl_env import console, training
+    from axolotl_env.settings import load, load_site
+
+    found = training.estimate(config, nodes=nodes, site=load_site(load(site=site).settings.site))
+    if json:
+        return console.document({**found.model_dump(mode="json"), "total": found.total})
+    console.table(
+        ("on each GPU", "GB", "formula", "source"),
+        ((part.name, f"{part.bytes / 1e9:.1f}", part.formula, part.source) for part in found.components),
+    )
+    return console.text(found.summary)
+
+
+@command(
     iterable=["set"],
     help={
         "edf": "EDF that says what to run in: a name in the EDF folder, or a file (default: axolotl)",
-        "processes": "how many processes train together, by torchrun (default: 1)",
-        "data": "file of conversations (from/value) to train on instead of made ones",
+        "runtime": "local: here, through Podman; slurm: on the site's nodes (default: local)",
+        "processes": "local: how many processes train together, by torchrun (default: 1)",
+        "data": "local: file of conversations (from/value) to train on instead of made ones",
+        "nodes": "slurm: nodes to train on (default: 2)",
+        "site": SITE,
         "set": "KEY=VALUE changes a key of the training's config; may be given again",
         "force": FORCE,
         "dry_run": DRY_RUN,
@@ -466,8 +495,11 @@ def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: boo
 def smoke_test(
     _: Context,
     edf: str = "axolotl",
+    runtime: str = "local",
     processes: str = "1",
     data: str = "",
+    nodes: str = "2",
+    site: str = "",
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     force: bool = False,
     dry_run: bool = False,
@@ -482,18 +514,26 @@ def smoke_test(
     from axolotl_env.errors import WorkFailedError
     from axolotl_env.settings import load
     from axolotl_env.smoke import plan_smoke, run_smoke
+    from axolotl_env.words import one_of
 
-    plan = plan_smoke(
-        resolve(edf),
-        reports=load().settings.store / "reports",
-        processes=processes,
-        data=data,
-        assignments=tuple(set or ()),
-        force=force,
-    )
+    loaded = load(site=site).settings
+    assignments = tuple(set or ())
+    plan: Any
+    run: Any
+    if one_of(runtime, ("local", "slurm"), what="runtime", where="--runtime") == "slurm":
+        from axolotl_env import slurm
+
+        request = slurm.JobRequest("", nodes, edf=edf, assignments=assignments)
+        plan, run = slurm.plan_smoke_job(request, loaded, dry_run=dry_run), slurm.run_smoke_job
+    else:
+        reports = loaded.store / "reports"
+        plan = plan_smoke(
+            resolve(edf), reports=reports, processes=processes, data=data, assignments=assignments, force=force
+        )
+        run = run_smoke
     if dry_run:
         return console.text(plan.describe())
-    report = run_smoke(plan)
+    report = run(plan)
     if json:
         console.document(report.model_dump(mode="json"))
     else:
@@ -797,6 +837,7 @@ ns = Collection(
     check_config,
     check_data,
     convert_data,
+    estimate,
     check_script,
     smoke_test,
     submit,

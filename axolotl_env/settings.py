@@ -104,7 +104,9 @@ class SiteSlurm(Record):
     gpus_per_node: int = 0
     processes_per_node: int = 1
     cpus_per_task: int = 1
+    gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")
     srun_arguments: tuple[str, ...] = ()
+    fabric: str = Field("", description="libfabric provider that several nodes must use; empty: any network will do")
     node_cache: str = Field("/tmp", description="node-local folder for Triton and extension caches")  # noqa: S108
 
 

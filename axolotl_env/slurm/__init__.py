@@ -14,6 +14,7 @@ from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.plan import plan_job
 from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret
 from axolotl_env.slurm.show import show_log
+from axolotl_env.slurm.smoke import plan_smoke_job, run_smoke_job
 from axolotl_env.slurm.standing import Standing, cancel, standings
 from axolotl_env.slurm.submit import submit
 
@@ -31,7 +32,9 @@ __all__ = [
     "open_shell",
     "plan_job",
     "plan_shell",
+    "plan_smoke_job",
     "remove_secret",
+    "run_smoke_job",
     "runs",
     "secret_names",
     "secrets_path",

@@ -115,12 +115,12 @@ def follow(
     while True:
         watch.pump()
         if enough(watch.reading):
-            return Ending(known(job), watch.reading)
+            return Ending(known(job, watch.reading), watch.reading)
         now = time.monotonic()
-        if now - asked >= (LOOK_EVERY if watch.reading.ended else ASK_EVERY):
+        if now - asked >= (LOOK_EVERY if watch.reading.exit_code is not None else ASK_EVERY):
             asked = now
             try:
-                state = known(job)
+                state = known(job, watch.reading)
                 answered = now
             except MissingError:
                 if now - answered > GIVE_UP_AFTER:
@@ -133,7 +133,7 @@ def follow(
                 break
         time.sleep(LOOK_EVERY)
     end = time.monotonic() + SETTLE
-    while not watch.reading.ended and any(file.exists() for file in files) and time.monotonic() < end:
+    while watch.reading.exit_code is None and any(file.exists() for file in files) and time.monotonic() < end:
         time.sleep(LOOK_EVERY)
         watch.pump()
     watch.pump(rest=True)
@@ -149,17 +149,19 @@ def read_log(job: int, files: tuple[Path, ...], *, on_line: Callable[[str], None
     """
     watch = Watch(job, files, on_line, rank)
     watch.pump(rest=True)
-    return Ending(known(job), watch.reading)
+    return Ending(known(job, watch.reading), watch.reading)
 
 
-def known(job: int) -> JobState:
-    """Return a job's state.
+def known(job: int, reading: Reading) -> JobState:
+    """Return a job's state; of one that Slurm has forgotten, as its log tells.
 
     Raises:
         BadInputError: Slurm knows no such job.
         MissingError: Slurm does not answer.
     """
     state = job_state(job)
+    if state is None and reading.exit_code is not None:
+        return JobState(job, "FAILED" if reading.exit_code else "COMPLETED", exit_code=reading.exit_code)
     if state is None:
         raise BadInputError(f"Slurm knows no job {job}", where="--job", hint="invoke runs lists yours")
     return state

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from axolotl_env import process
-from axolotl_env.settings import ROOT
+from axolotl_env.edf import Environment
+from axolotl_env.settings import ROOT, Settings
 from axolotl_env.slurm import training_config
 from axolotl_env.slurm.checks import Checked
 from axolotl_env.slurm.job import Job, JobPlan
@@ -69,16 +70,44 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         ),
         site.slurm,
     )
-    job = Job(
-        id=0,
+    job = new_job(
         name=name,
         run_folder=run_folder,
         config=checked.config,
-        edf=checked.environment.path,
-        image=checked.environment.image,
+        environment=checked.environment,
         image_sha256=checked.image_sha256,
         nodes=checked.nodes,
         processes_per_node=processes,
+        settings=settings,
+        started=started,
+    )
+    written = (ref for ref in training_config.references(checked.content, checked.config.parent) if ref.written)
+    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written), checked.links)
+
+
+def new_job(
+    *,
+    name: str,
+    run_folder: Path,
+    config: Path,
+    environment: Environment,
+    image_sha256: str,
+    nodes: int,
+    processes_per_node: int,
+    settings: Settings,
+    started: datetime,
+) -> Job:
+    """Return the record of a job that has no number yet."""
+    return Job(
+        id=0,
+        name=name,
+        run_folder=run_folder,
+        config=config,
+        edf=environment.path,
+        image=environment.image,
+        image_sha256=image_sha256,
+        nodes=nodes,
+        processes_per_node=processes_per_node,
         time=settings.time,
         account=settings.account,
         partition=settings.partition,
@@ -87,8 +116,6 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         commit=_commit(),
         argv=("sbatch", "--parsable", str(run_folder / "job.sh")),
     )
-    written = (ref for ref in training_config.references(checked.content, checked.config.parent) if ref.written)
-    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written), checked.links)
 
 
 def slug(name: str) -> str:

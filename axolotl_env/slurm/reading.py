@@ -21,7 +21,7 @@ _BAR = re.compile(r"\d+%\|[^|]*\| *\S+/\S+ \[|\d+ examples \[")
 _STEPS = re.compile(r"(?:^|\]:|\r)\s*\d+%\|[^|]*\| *(\d+)/(\d+) \[[\d:]+<([\d:]+|\?)")
 _PREFIX = re.compile(r"\[rank(\d+)@([\w.-]+)\]:")
 _START = re.compile(r"start \S+ job \d+ on ")
-_END = re.compile(r"end \S+ job \d+ exit code ")
+_END = re.compile(r"end \S+ job \d+ exit code (\d+)")
 _NODE = re.compile(r"slurmstepd-(\S+?): |srun: error: ([\w-]+): ")
 
 
@@ -66,6 +66,11 @@ def rank_of(line: str) -> int | None:
     """Return the number of the process that wrote a line, None for torchrun's and Slurm's own lines."""
     found = _PREFIX.search(line)
     return int(found.group(1)) if found else None
+
+
+def without_prefix(line: str) -> str:
+    """Return what the process itself wrote."""
+    return _PREFIX.sub("", line, count=1)
 
 
 def is_bar(line: str) -> bool:
@@ -124,8 +129,8 @@ class Reading:
     """The first loss line whose gradient norm is no number."""
     completed: bool = False
     """The training said that it is complete."""
-    ended: bool = False
-    """The job script said its last word."""
+    exit_code: int | None = None
+    """That the job script ended with, once it said so."""
     diagnosis: Diagnosis | None = None
 
     @property
@@ -145,7 +150,10 @@ class Reading:
                     self.not_finite_at = self.steps
             return
         self.completed = self.completed or "Training completed!" in line
-        self.ended = bool(_END.match(line)) or (self.ended and not _START.match(line))
+        if end := _END.match(line):
+            self.exit_code = int(end.group(1))
+        elif _START.match(line):
+            self.exit_code = None  # it was started again
         if found := _any_cause().search(line):
             index = int(str(found.lastgroup)[1:])
             before = causes().index(self.diagnosis.cause) if self.diagnosis else len(causes())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +48,9 @@ class ScriptInputs:
     silence: int = 0
     """Seconds without a line in the log after which the training is ended; 0: never."""
     preprocess: bool = True
+    prepare: tuple[str, ...] = ()
+    """Arguments for Python in the container, to run once before the training."""
+    variables: Mapping[str, str] = field(default_factory=dict)
     debug: bool = False
 
 
@@ -80,6 +84,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         options["signal"] = f"B:USR1@{_notice(inputs.time)}"
     if inputs.debug:
         variables |= DEBUG
+    variables |= inputs.variables
     return _template().render(
         directives=[
             *(f"--{key}={value}" for key, value in options.items() if value),
@@ -97,6 +102,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         processes_per_node=site.processes_per_node,
         srun_options=site.srun_arguments,
         preprocess=inputs.preprocess,
+        prepare=inputs.prepare,
         run_folder=str(inputs.run_folder),
         log_folder=str(inputs.run_folder / LOG.rpartition("/")[0]),
         wandb_run=inputs.run_folder.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
-from axolotl_env.slurm.history import logs_of, runs
+from axolotl_env.slurm.history import find_run, logs_of, runs
 from axolotl_env.slurm.reading import Reading
 from axolotl_env.slurm.state import JobState, my_jobs
 
@@ -63,12 +63,12 @@ def standings(store: Path, job: str) -> tuple[Standing, ...]:
     """
     if job:
         logs = logs_of(store, job)
-        return (Standing(logs.record.name if logs.record else "", known(logs.id), _end_of(logs.files)),)
-    records = {record.id: record for record in runs(store)}
+        return (_standing(logs.id, logs.record.name if logs.record else "", logs.files),)
+    records = {number: record for record in runs(store) for number in (record.id, *record.links)}
     return tuple(
-        Standing(records[number].name, known(number), _end_of((records[number].log,)))
+        _standing(number, records[number].name, (find_run(store, str(number)).log,))
         if number in records
-        else Standing("", known(number), Reading())
+        else _standing(number, "", ())
         for number in my_jobs()
     )
 
@@ -82,10 +82,15 @@ def cancel(store: Path, job: str) -> JobState:
         MissingError: Slurm does not answer.
     """
     number = logs_of(store, job).id
-    state = known(number)
+    state = known(number, Reading())
     if not state.final:
         slurm("scancel", str(number))
     return state
+
+
+def _standing(number: int, name: str, files: tuple[Path, ...]) -> Standing:
+    reading = _end_of(files)
+    return Standing(name, known(number, reading), reading)
 
 
 def _end_of(files: tuple[Path, ...]) -> Reading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
@@ -270,6 +271,43 @@ def test_without_a_terminal_a_shell_is_refused(make: Make) -> None:
     training = make()
     done = training.lab.invoke("interactive", f"--edf={training.folder}/edf.toml", user=USER, environ=training.environ)
     assert (done.returncode, "a shell needs a terminal" in done.stderr) == (2, True)
+
+
+def test_a_question_that_slurm_does_not_answer_is_asked_again(make: Make) -> None:
+    training = make()
+    training.set(steps=8, pause=1)
+    job = training.submit()
+    # The real scontrol, but for its second call.
+    stub = training.folder / "bin/scontrol"
+    stub.parent.mkdir()
+    stub.write_text(
+        f"#!/bin/sh\necho >> {stub.parent}/calls\n"
+        f'[ $(wc -l < {stub.parent}/calls) = 2 ] && {{ echo "slurm_load_jobs error: Socket timed out" >&2; exit 1; }}\n'
+        'exec /usr/bin/scontrol "$@"\n'
+    )
+    stub.chmod(0o755)
+    shutil.chown(stub.parent, USER)
+    environ = {**training.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    command = ("logs", f"--job={job['id']}", "--follow")
+    done = training.lab.invoke(*command, user=USER, environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert len((stub.parent / "calls").read_text().splitlines()) >= 3
+    assert done.stdout.count("'loss'") == 8
+
+
+def test_a_job_that_slurm_has_forgotten_is_told_by_its_log(make: Make) -> None:
+    training = make()
+    training.set(fail_rank=0, fail_at=2, fail_code=5)
+    job = training.submit()
+    training.lab.wait(job["id"])
+    # Neither the controller nor the accounting know this one.
+    record = Path(job["run_folder"], "job.json")
+    record.write_text(record.read_text().replace(f'"id": {job["id"]}', '"id": 999999'))
+    log = Path(job["run_folder"], "logs")
+    (log / f"{job['id']}.log").rename(log / "999999.log")
+    done = training.lab.invoke("logs", "--job=999999", user=USER, environ=training.environ)
+    assert done.returncode == 1
+    assert "job 999999 failed with exit code 5; out of memory (GPU)" in done.stderr
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+"""The smoke test on the nodes: every one of them trains, all as one world, over the network that the site has."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from axolotl_env import console
+from axolotl_env.errors import BadInputError, InterruptedByUserError
+from axolotl_env.settings import Settings
+from axolotl_env.slurm.checks import check_shell
+from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.follow import follow
+from axolotl_env.slurm.job import JobPlan, JobRequest
+from axolotl_env.slurm.mounts import View
+from axolotl_env.slurm.plan import new_job
+from axolotl_env.slurm.reading import without_prefix
+from axolotl_env.slurm.script import ScriptInputs, render
+from axolotl_env.slurm.secrets import secrets_path
+from axolotl_env.slurm.show import say
+from axolotl_env.slurm.submit import submit
+from axolotl_env.smoke import Observed, SmokeReport, judge
+from axolotl_env.squashfs import read_manifest
+
+PROGRAMS = "/opt/axolotl-env/smoke"
+"""Where the image keeps the smoke test's own programs."""
+
+VARIABLES = {"PYTHONPATH": PROGRAMS, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "NCCL_DEBUG": "INFO"}
+
+
+@dataclass
+class Fabric:
+    """Which network NCCL says that it uses."""
+
+    wanted: str
+    """As libfabric names its provider, e.g. cxi; empty: the site has none, any will do."""
+    used: set[str] = field(default_factory=set)
+    provider: str = ""
+    missing_library: bool = False
+    plugin_not_found: bool = False
+
+    def read(self, line: str) -> None:
+        """Take in one line of the log."""
+        if found := re.search(r"Using network (\S.*?)\s*$|NET/(Socket|IB)\b", line):
+            self.used.add(found.group(1) or found.group(2))
+        if found := re.search(r"[Ss]elected provider is (\w+)", line):
+            self.provider = found.group(1)
+        self.missing_library |= "libcudart.so could not be found" in line
+        self.plugin_not_found |= "network AWS Libfabric not found" in line
+
+    def faults(self) -> tuple[str, ...]:
+        """Return why the network is not the site's, each with the likely cause."""
+        if not self.wanted:
+            return ()
+        if self.missing_library:
+            return ("NCCL's plugin found no libcudart.so: the image lacks the unversioned name",)
+        if self.plugin_not_found:
+            return ("NCCL knows no network 'AWS Libfabric': does the image set NCCL_NET_PLUGIN?",)
+        if slow := self.used & {"Socket", "IB"}:
+            hook = 'is com.hooks.aws_ofi_nccl.enabled = "true" in the EDF?'
+            return (f"NCCL uses {'/'.join(sorted(slow))}, not {self.wanted}: {hook}",)
+        if self.provider != self.wanted:
+            return (f"libfabric's provider is {self.provider or 'not told'}, not {self.wanted}",)
+        return ()
+
+
+@dataclass(frozen=True)
+class SlurmSmokePlan:
+    """What the smoke test on the nodes will do."""
+
+    plan: JobPlan
+    fabric: str
+    present: None = None
+    """The nodes are what is tested: it is never done already."""
+
+    @property
+    def report_path(self) -> Path:
+        """The report's file."""
+        return self.plan.job.run_folder / "report.json"
+
+    def describe(self) -> str:
+        """Return the plan as text, for ``--dry-run``."""
+        return self.plan.script.rstrip("\n")
+
+
+def plan_smoke_job(
+    request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
+) -> SlurmSmokePlan:
+    """Check everything that the smoke test on the nodes needs.
+
+    Args:
+        request: nodes, EDF, and changes to the tiny training's config.
+        settings: store, site, and the limits that the job asks for.
+        dry_run: do not ask Slurm where it is not installed.
+        environ: the environment of the submission.
+
+    Raises:
+        BadInputError: something in the request or the EDF cannot work.
+        MissingError: Slurm is not there or does not answer.
+    """
+    site, environment, nodes = check_shell(request, settings, dry_run=dry_run, environ=environ)
+    started = datetime.now().astimezone()
+    run_folder = settings.store / "runs" / f"smoke-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    inside = View(environment.mounts).inside(run_folder)
+    if inside is None:
+        raise BadInputError(f"{settings.store} is in no mount of the EDF", where="store", hint="add a mount to the EDF")
+    changes = [argument for assignment in request.assignments for argument in ("--set", assignment)]
+    script = render(
+        ScriptInputs(
+            name="smoke",
+            run_folder=run_folder,
+            nodes=nodes,
+            edf=environment.path,
+            config_inside=f"{inside}/work/config.yaml",
+            config_folder_inside=inside,
+            secrets_file=secrets_path(environ),
+            time=settings.time,
+            account=settings.account,
+            partition=settings.partition,
+            reservation=request.reservation,
+            preprocess=False,
+            prepare=(f"{PROGRAMS}/prepare.py", f"{inside}/work", *changes),
+            variables=VARIABLES,
+            silence=60 * settings.silence,
+        ),
+        site.slurm,
+    )
+    manifest = read_manifest(Path(environment.image))
+    job = new_job(
+        name="smoke",
+        run_folder=run_folder,
+        config=run_folder / "work/config.yaml",
+        environment=environment,
+        image_sha256=manifest.sha256 if manifest else "",
+        nodes=nodes,
+        processes_per_node=site.slurm.processes_per_node,
+        settings=settings,
+        started=started,
+    )
+    files = {"job.sh": script, "edf.toml": environment.path.read_text()}
+    return SlurmSmokePlan(JobPlan(job, files, (run_folder / "work",)), site.slurm.fabric if nodes > 1 else "")
+
+
+def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
+    """Submit the smoke test, follow it to its end and judge; the report is saved either way.
+
+    Raises:
+        WorkFailedError: Slurm refuses the job.
+        InterruptedByUserError: Ctrl-C: the job is cancelled.
+        MissingError: Slurm is not there or does not answer.
+    """
+    job = submit(plan.plan)
+    seen, fabric = Observed(), Fabric(plan.fabric)
+    with console.step(f"Training on {job.nodes} nodes (job {job.id})") as step:
+
+        def line(text: str) -> None:
+            seen.read(without_prefix(text))
+            fabric.read(text)
+            step.show(text)
+
+        try:
+            ending = follow(job.id, (job.log,), on_line=line, on_state=say)
+        except KeyboardInterrupt:
+            slurm("scancel", str(job.id))
+            raise InterruptedByUserError(f"job {job.id} is cancelled") from None
+        step.outcome = f"{len(seen.steps)} steps"
+    processes = job.nodes * job.processes_per_node
+    weights = tuple(sorted(p.name for p in (job.run_folder / "work/output").glob("*.safetensors") if p.stat().st_size))
+    state = ending.state
+    reasons = judge(seen, returncode=state.exit_code, processes=processes, weights=weights) + fabric.faults()
+    hosts = {str(probe["host"]) for probe in seen.probes}
+    if seen.probes and len(hosts) != job.nodes:
+        reasons += (f"{len(hosts)} of {job.nodes} nodes took part: {', '.join(sorted(hosts))}",)
+    if state.name != "COMPLETED":
+        reasons = (ending.describe()[0], *reasons)
+    report = SmokeReport(
+        healthy=not reasons,
+        reasons=reasons,
+        edf=str(job.edf),
+        squashfs=job.image,
+        sha256=job.image_sha256,
+        key="",
+        processes=processes,
+        returncode=state.exit_code,
+        steps=tuple(seen.steps),
+        probes=tuple(seen.probes),
+        weights=weights,
+        log=str(job.log),
+    )
+    report.save(plan.report_path)
+    return report
