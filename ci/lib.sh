@@ -96,7 +96,9 @@ setup_python() {
     say "installing into $VENV: the Python packages of requirements.lock"
     if [[ ! -x $VENV/bin/python ]]; then
         OUR_VENV=$VENV
-        "$python" -m venv "$VENV" >"$log" 2>&1 || die 3 "the Python environment $VENV cannot be made: $(tail -n1 "$log")"
+        # What went wrong is hidden by venv; mostly it is the disk.
+        "$python" -m venv "$VENV" >"$log" 2>&1 ||
+            die 3 "the Python environment $VENV cannot be made (disk:$(df -h --output=avail . | tail -n1) free): $(tail -n1 "$log")"
     fi
     "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-input --retries 2 \
         --require-hashes -r requirements.lock >"$log" 2>&1 </dev/null || {
