@@ -754,6 +754,32 @@ def runs(_: Context, compare: list[str] | None = None, json: bool = False) -> No
 
 
 @command(
+    iterable=["job"],
+    help={
+        "job": "number of a job; given again: curves beside each other (default: the newest on record)",
+        "output": "PNG to write (default: none, the terminal only)",
+        "json": JSON,
+    },
+)
+def plot(_: Context, job: list[str] | None = None, output: str = "", json: bool = False) -> None:
+    """[jobs] Show loss, gradient norm, learning rate and speed of trainings as curves.
+
+    Example: invoke plot --job 123 --job 124 --output curves.png
+    """
+    from pathlib import Path
+
+    from axolotl_env import console, slurm
+    from axolotl_env.settings import load
+
+    curves = slurm.read_curves(load().settings.store, tuple(job or ()))
+    if output:
+        slurm.draw(curves, Path(output))
+    if json:
+        return console.document({str(curve.job): curve.values for curve in curves})
+    return console.table(("job", "metric", "first", "curve", "last"), slurm.rows(curves))
+
+
+@command(
     help={
         "set": "name of a token to keep, e.g. HF_TOKEN; its value is asked for, or read from stdin",
         "remove": "name of a token to forget",
@@ -846,6 +872,7 @@ ns = Collection(
     logs,
     cancel,
     runs,
+    plot,
     secrets,
     doctor,
     settings,

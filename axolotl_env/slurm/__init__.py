@@ -12,6 +12,7 @@ from axolotl_env.slurm.interactive import open_shell, plan_shell, try_training
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
 from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.plan import plan_job
+from axolotl_env.slurm.plot import draw, read_curves, rows
 from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret
 from axolotl_env.slurm.show import show_log
 from axolotl_env.slurm.smoke import plan_smoke_job, run_smoke_job
@@ -27,13 +28,16 @@ __all__ = [
     "check",
     "check_script",
     "compare",
+    "draw",
     "duration",
     "find_run",
     "open_shell",
     "plan_job",
     "plan_shell",
     "plan_smoke_job",
+    "read_curves",
     "remove_secret",
+    "rows",
     "run_smoke_job",
     "runs",
     "secret_names",

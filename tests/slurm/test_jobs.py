@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -308,6 +309,21 @@ def test_a_job_that_slurm_has_forgotten_is_told_by_its_log(make: Make) -> None:
     done = training.lab.invoke("logs", "--job=999999", user=USER, environ=training.environ)
     assert done.returncode == 1
     assert "job 999999 failed with exit code 5; out of memory (GPU)" in done.stderr
+
+
+def test_curves_of_two_runs_are_drawn_beside_each_other(make: Make) -> None:
+    training = make()
+    jobs = [training.submit(), training.submit()]
+    for job in jobs:
+        training.lab.wait(job["id"])
+    picture = training.folder / "curves of two.png"
+    numbers = [f"--job={job['id']}" for job in jobs]
+    command = ("plot", *numbers, f"--output={picture}", "--json")
+    shown = document(training.lab.invoke(*command, user=USER, environ=training.environ))
+    assert [shown[str(job["id"])]["loss"] for job in jobs] == [[4.9, 4.8, 4.7]] * 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    table = training.lab.invoke("plot", numbers[0], user=USER, environ=training.environ).stdout
+    assert re.search(r"loss +4.9 +█[▄▅]▁ +4.7", table)
 
 
 @pytest.fixture

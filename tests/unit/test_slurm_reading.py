@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from axolotl_env.slurm.follow import Ending
+from axolotl_env.slurm.plot import blocks
 from axolotl_env.slurm.reading import Reading, Tail, causes, is_bar, rank_of, tame
 from axolotl_env.slurm.state import JobState, parse_accounting, parse_job
 
@@ -188,3 +190,15 @@ class TestTail:
         tracemalloc.stop()
         assert count == (1000 * megabytes if end == "\n" else 0)
         assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([3.0, 2.0, 1.0], "█▅▁"), ([1.0], "▁"), ([2.0, 2.0], "▁▁"), ([1.0, math.nan, 2.0], "▁×█"), ([math.nan], "×")],
+)
+def test_a_curve_fits_in_a_line_of_blocks(values: list[float], shown: str) -> None:
+    assert blocks(values) == shown
+
+
+def test_a_long_curve_is_as_wide_as_the_terminal_allows() -> None:
+    assert len(blocks([float(number) for number in range(1000)])) == 48
