@@ -80,7 +80,7 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
         files=tuple(files),
         tokens=tuple(ratios),
         batches=plan_,
-        steps=packing.steps(_tokens(files, ratios, plan_), plan_) if plan_ else None,
+        steps=packing.steps(tokens_of(files, ratios, plan_), plan_) if plan_ else None,
     )
 
 
@@ -189,7 +189,7 @@ def _too_long(file: DataFile, ratio: tokens.Ratio, limit: int) -> DataFile:
     return file.model_copy(update={"counts": {**file.counts, "too-long": count}, "findings": (*file.findings, finding)})
 
 
-def _tokens(
+def tokens_of(
     files: Sequence[DataFile], ratios: Sequence[tokens.Ratio], batches: packing.Batches | None
 ) -> Mapping[int, int]:
     """Return samples by their length in tokens; the middle of each step of characters stands for it."""
@@ -247,7 +247,7 @@ def _show_lengths(report: DataReport) -> None:
         return
     limit = batches.sequence_len
     lengths: Counter[int] = Counter()
-    for length, count in _tokens(report.files, report.tokens, batches).items():
+    for length, count in tokens_of(report.files, report.tokens, batches).items():
         lengths[min((length - 1) * BARS // limit, BARS)] += count
     total, longest = sum(lengths.values()), max(lengths.values(), default=1)
     console.text(f"\nlengths in tokens, against sequence_len {limit}")
