@@ -142,7 +142,7 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
     help={
         "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
         "name": "name of the EDF in the EDF folder (default: axolotl)",
-        "output": "file to write instead of one in the EDF folder [setting: edf_dir]",
+        "output": "file to write instead of one in the EDF folder (EDF_PATH, else ~/.edf)",
         "site": SITE,
         "profile": "network profile: hook, explicit, tutorial, debug or none (default: the site's)",
         "mount": "SOURCE:DESTINATION[:ro], or one path for both; may be given again",
@@ -186,7 +186,7 @@ def make_edf(
     plan = plan_edf(
         load_site(loaded.site),
         image=image or newest(loaded),
-        path=Path(output).expanduser() if output else target(name, loaded.edf_dir),
+        path=Path(output).expanduser() if output else target(name),
         profile=profile,
         mounts=mount or (),
         values=set or (),
@@ -237,7 +237,6 @@ def check_edf(
     """
     from axolotl_env import console, findings
     from axolotl_env import edf as stage
-    from axolotl_env.settings import load
 
     if rules:
         if json:
@@ -246,7 +245,7 @@ def check_edf(
             ("rule", "severity", "says", "source"),
             ((rule.id, rule.severity, rule.text, rule.source) for rule in stage.rules().values()),
         )
-    names = stage.named(edf or ["axolotl"], load().settings.edf_dir)
+    names = stage.named(edf or ["axolotl"])
     for plan in stage.plan_mend(names, engine=engine) if fix else ():
         console.note(plan.diff.rstrip("\n"))
         if not dry_run:
@@ -262,9 +261,8 @@ def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool 
     """
     from axolotl_env import console
     from axolotl_env import edf as stage
-    from axolotl_env.settings import load
 
-    shown = stage.show_edf(stage.named([edf], load().settings.edf_dir)[0], engine=engine)
+    shown = stage.show_edf(stage.named([edf])[0], engine=engine)
     if json:
         return console.document(shown.model_dump(mode="json"))
     console.table(*shown.table())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from axolotl_env import console, files, process
+from axolotl_env.edf import edf_folder
 from axolotl_env.errors import MissingError, UserError
 from axolotl_env.image import engine_info
 from axolotl_env.records import Record
@@ -77,8 +78,8 @@ def _store(place: Place) -> str:
     return _room(_writable(place.settings.store), place.flavour.store_gb)
 
 
-def _edf_dir(place: Place) -> str:
-    return str(_writable(place.settings.edf_dir))
+def _edf_dir(_: Place) -> str:
+    return str(_writable(edf_folder()))
 
 
 def _mmdebstrap(_: Place) -> str:

@@ -62,7 +62,6 @@ class Settings(Record):
         Path("~/.local/share/axolotl-env").expanduser(),
         description="folder for squashfs files, caches, reports and run folders",
     )
-    edf_dir: SettingPath = Field(Path("~/.edf").expanduser(), description="folder that EDFs are written to")
     wheels: SettingPath | None = Field(
         None, description="folder of wheels that are preferred to the index (default: pip's find-links)"
     )
@@ -76,9 +75,7 @@ class Settings(Record):
     account: str = Field("", description="Slurm account (project) that jobs are charged to")
     partition: str = Field("", description="Slurm partition (default: the cluster's own)")
     time: str = Field("", description="time limit of a job, as Slurm writes it (default: the partition's own)")
-    silence: int = Field(
-        60, ge=0, description="minutes without a line in its log after which a job is ended; 0: never"
-    )
+    silence: int = Field(60, ge=0, description="minutes without a line in its log after which a job is ended; 0: never")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from axolotl_env.edf.mend import plan_mend
 from axolotl_env.edf.model import Environment, Mount
 from axolotl_env.edf.problems import Rule, rules
 from axolotl_env.edf.resolve import resolve
-from axolotl_env.edf.search import named, target
+from axolotl_env.edf.search import edf_folder, named, target
 from axolotl_env.edf.show import Shown, show_edf
 from axolotl_env.edf.writing import EdfPlan, plan_edf, write_edf
 
@@ -20,6 +20,7 @@ __all__ = [
     "Rule",
     "Shown",
     "check_edfs",
+    "edf_folder",
     "named",
     "plan_edf",
     "plan_mend",

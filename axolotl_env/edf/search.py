@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from axolotl_env import files
-from axolotl_env.edf.model import Engine
+from axolotl_env.edf.model import Engine, engines
 from axolotl_env.edf.problems import Place, Problem
 from axolotl_env.errors import BadInputError
 from axolotl_env.words import nearest
 
 
-def named(given: Sequence[str], folder: Path) -> tuple[str, ...]:
+def named(given: Sequence[str]) -> tuple[str, ...]:
     """Return the EDFs that a user names, for :func:`axolotl_env.edf.resolve`.
 
-    A name that ``folder`` (the setting ``edf_dir``) has is that file; other names are left to the engine's own
-    search path. A folder stands for all EDFs in it; ``~`` is the home.
+    A folder stands for all EDFs in it; ``~`` is the home.
 
     Raises:
         BadInputError: a folder has no EDF in it.
@@ -30,14 +30,17 @@ def named(given: Sequence[str], folder: Path) -> tuple[str, ...]:
             if not inside:
                 raise BadInputError("there is no EDF in this folder", where=str(path))
             found += inside
-        elif files.kind(own := folder / f"{name}.toml") == "file":
-            found.append(str(own))
         else:
             found.append(str(path) if name.startswith("~") else name)
     return tuple(found)
 
 
-def target(name: str, folder: Path) -> Path:
+def edf_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder that EDFs are written to: the first that the engine looks in for a bare name."""
+    return search_path(environ, engines()["ce"])[0]
+
+
+def target(name: str) -> Path:
     """Return the file that a name stands for in the EDF folder.
 
     Raises:
@@ -46,7 +49,7 @@ def target(name: str, folder: Path) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][\w+-]*(\.[\w+-]+)*", name) or name.endswith(".toml"):
         hint = f"--name {Path(name).stem}" if name.endswith(".toml") else "--output takes a path"
         raise BadInputError(f"{name!r} is not the name of an EDF", where="--name", hint=hint)
-    return folder / f"{name}.toml"
+    return edf_folder() / f"{name}.toml"
 
 
 def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:

@@ -105,7 +105,7 @@ def plan_run(
     unset = tuple(name for name, value in environment.env.items() if not value)
     unset += tuple(name for name in DROPPED_FROM_HOST if name not in effective)
     name = f"axolotl-env-{os.getpid()}-{secrets.token_hex(3)}"
-    volumes = [_volume(mount) for mount in (*environment.mounts, *mounts)]
+    volumes = [_volume(mount, environment) for mount in (*environment.mounts, *mounts)]
     # Again after the login shell, whose /etc/profile may have set them anew: the EDF has the last word.
     last_word = (f"{name}={value}" for name, value in environment.env.items() if value)
     inner = ("/usr/bin/env", *_forget(unset), *last_word, *command)
@@ -168,5 +168,14 @@ def _forget(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(argument for name in names for argument in ("-u", name))
 
 
-def _volume(mount: Mount) -> str:
+def _volume(mount: Mount, environment: Environment) -> str:
+    """Return Podman's form of a mount.
+
+    Raises:
+        BadInputError: one that only the cluster's engine can make; left out, the command would see something else.
+    """
+    if mount.source == "tmpfs":
+        return f"--tmpfs={mount.target}"
+    if mount.source == "umount" or "sqsh" in mount.flags:
+        raise BadInputError(f"the mount of {mount.target} cannot be made on this machine", where=str(environment.path))
     return f"--volume={mount.source}:{mount.target}" + (f":{','.join(mount.flags)}" if mount.flags else "")

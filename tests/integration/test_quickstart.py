@@ -150,7 +150,7 @@ def test_a_store_without_room_is_one_line_and_nothing_is_left(small_disk: Path) 
 @pytest.mark.engine
 @pytest.mark.usefixtures("squashfs")
 def test_run_again_every_stage_is_skipped(tmp_path: Path) -> None:
-    home = {"AXOLOTL_ENV_EDF_DIR": str(tmp_path / "edf"), "EDF_PATH": str(tmp_path / "edf")}
+    home = {"EDF_PATH": str(tmp_path / "edf")}
     first = quickstart(ROOT, env=home)
     assert first.returncode == 0, first.stderr
     assert str(tmp_path / "edf/axolotl.toml") in first.stdout

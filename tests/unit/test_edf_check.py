@@ -365,14 +365,14 @@ def test_no_type_whatever_makes_the_checker_raise(tmp_path: Path, values: dict[s
 # ── names, show, commands ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_names_are_looked_up_in_the_edf_folder_and_folders_stand_for_all_in_them(tmp_path: Path) -> None:
+def test_a_folder_stands_for_all_edfs_in_it(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / f"{name}.toml").write_text("")
     (tmp_path / "empty").mkdir()
-    assert named(["a", "other", "x.toml"], tmp_path) == (str(tmp_path / "a.toml"), "other", "x.toml")
-    assert named([str(tmp_path)], Path("/nope")) == (str(tmp_path / "a.toml"), str(tmp_path / "b.toml"))
+    assert named(["a", "other", "x.toml"]) == ("a", "other", "x.toml")
+    assert named([str(tmp_path)]) == (str(tmp_path / "a.toml"), str(tmp_path / "b.toml"))
     with pytest.raises(BadInputError):
-        named([str(tmp_path / "empty")], tmp_path)
+        named([str(tmp_path / "empty")])
 
 
 def test_what_is_shown_has_a_row_for_each_value_with_its_origin_and_both_engines(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_an_engine_that_cannot_take_it_says_why_and_the_other_is_shown(tmp_path:
 
 
 def test_the_commands_end_with_two_for_errors_and_print_one_document(tmp_path: Path, invoke: Invoke) -> None:
-    env = {"AXOLOTL_ENV_EDF_DIR": str(tmp_path), "SCRATCH": "/s"}
+    env = {"EDF_PATH": str(tmp_path), "SCRATCH": "/s"}
     image = squashfs(tmp_path)
     made = invoke("make-edf", "--image", image, "--site", "clariden", env=env)
     assert (made.returncode, made.stdout) == (0, f"{tmp_path}/axolotl.toml: written\n"), made.stderr

@@ -322,10 +322,17 @@ def test_a_folder_and_a_name_without_toml_are_refused(tmp_path: Path, image: Pat
 
 
 @pytest.mark.parametrize("name", ["axolotl.toml", "../x", "a/b", "", "-x", ".hidden", "a b"])
-def test_a_name_that_the_engines_would_not_look_up_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_the_engines_would_not_look_up_is_refused(name: str) -> None:
     with pytest.raises(BadInputError, match="not the name of an EDF"):
-        target(name, tmp_path)
-    assert target("axolotl-0.19.0", tmp_path) == tmp_path / "axolotl-0.19.0.toml"
+        target(name)
+
+
+def test_a_name_is_written_where_the_engine_looks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDF_PATH", f"{tmp_path}:/other")
+    assert target("axolotl-0.19.0") == tmp_path / "axolotl-0.19.0.toml"
+    monkeypatch.delenv("EDF_PATH")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert target("a") == tmp_path / ".edf/a.toml"
 
 
 def test_an_unknown_profile_names_the_nearest(path: Path, image: Path) -> None:
