@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import tomlkit
@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from axolotl_env import console, files
 from axolotl_env.errors import BadInputError, ConflictError, MissingError
 from axolotl_env.records import Record
-from axolotl_env.release.flavour import FLAVOURS, LOCKS, Flavour, load_flavour
+from axolotl_env.release.flavour import FLAVOURS, Flavour, load_flavour
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
 from axolotl_env.release.index import find_wheel
 from axolotl_env.release.lock import parse_lock
@@ -56,7 +56,8 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
     Args:
         settings: GitHub's base URLs, index and wheel folder, and the store for the cache.
         to: ``latest`` (what GitHub calls so), a tag or version; empty: like ``latest``, but where GitHub cannot be
-            asked the plan changes nothing and its notice says so.
+            asked the plan changes nothing and its notice says so. By the name of what is pinned already: the locks
+            are renewed where a flavour asks for other packages than they hold.
 
     Raises:
         BadInputError: no such release, or the index has no wheel of it.
@@ -81,15 +82,19 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
     notices = tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice)
     if found.version == current.version:
         target = current.model_copy(update={"commit": _same_commit(current, found)})
-        texts = {PIN: _pin_text(target)} if target != current else {}
-        return PinPlan(current=current, target=target, latest=latest, notices=notices, texts=texts)
+    else:
+        target = _target(found, sources, settings)
+    # A look at what is pinned already needs no locks; asked for by name it renews those that a flavour has outgrown.
+    texts, changes = _locks(target, sources) if to or target.version != current.version else ({}, {})
+    if target != current:
+        texts[PIN] = _pin_text(target)
+    return PinPlan(current=current, target=target, latest=latest, notices=notices, texts=texts, changes=changes)
+
+
+def _target(found: GithubRelease, sources: Sources, settings: Settings) -> Release:
+    """Return what the pin would say, if the release's wheel is on the index and runs on every flavour's Python."""
     wheel = find_wheel(sources.index, found.version, cache=settings.store / "cache/index")
-    target = Release(
-        tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
-        cce_commit=wheel.cce_commit,
-    )  # fmt: skip
-    flavours = [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
-    for flavour in flavours:
+    for flavour in _flavours():
         if not SpecifierSet(wheel.requires_python).contains(flavour.python.version):
             raise BadInputError(
                 f"axolotl {wheel.version} needs Python {wheel.requires_python}; "
@@ -97,22 +102,24 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
                 where="--to",
                 hint="another Debian in the flavour's [base], if its Python has wheels for all that axolotl pins",
             )
-    texts, changes = _locks(flavours, target, sources)
-    return PinPlan(
-        current=current, target=target, latest=latest, notices=notices, texts={**texts, PIN: _pin_text(target)},
-        changes=changes,
+    return Release(
+        tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
+        cce_commit=wheel.cce_commit,
     )  # fmt: skip
 
 
 def move_pin(plan: PinPlan) -> None:
     """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back."""
-    old = {path: path.read_text() for path in plan.texts}
+    old = {path: path.read_text() for path in plan.texts if path.is_file()}
     try:
         for path, text in plan.texts.items():
             files.write(path, text)
     except BaseException:
-        for path, text in old.items():
-            files.write(path, text)
+        for path in plan.texts:
+            if path in old:
+                files.write(path, old[path])
+            else:
+                path.unlink(missing_ok=True)
         raise
 
 
@@ -138,23 +145,27 @@ def _same_commit(current: Release, found: GithubRelease) -> str:
     return found.commit or current.commit
 
 
-def _locks(
-    flavours: Sequence[Flavour], target: Release, sources: Sources
-) -> tuple[dict[Path, str], dict[str, dict[str, tuple[str, str]]]]:
+def _flavours() -> list[Flavour]:
+    return [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
+
+
+def _locks(target: Release, sources: Sources) -> tuple[dict[Path, str], dict[str, dict[str, tuple[str, str]]]]:
+    """Return the locks that change, and for each the packages that do, as (old, new) version."""
     texts: dict[Path, str] = {}
     changes: dict[str, dict[str, tuple[str, str]]] = {}
-    for flavour in flavours:
+    for flavour in _flavours():
         for entry in flavour.locks:
             with console.step(f"lock {entry.file} for axolotl {target.version}"):
                 text = relock(flavour, entry, target.version, sources)
-            old, new = parse_lock(entry.path.read_text(), entry.path), parse_lock(text, entry.path)
+            new = parse_lock(text, entry.path)
             if target.wheel_sha256 not in new.hashes["axolotl"]:
                 raise MissingError("uv locked another wheel of axolotl than the index serves", where=entry.file)
-            texts[LOCKS / entry.file] = text
-            pairs = {
-                name: (old.packages.get(name, "-"), new.packages.get(name, "-"))
-                for name in sorted({*old.packages, *new.packages})
-            }
+            before = entry.path.read_text() if entry.path.is_file() else ""
+            if text == before:
+                continue
+            texts[entry.path] = text
+            old = parse_lock(before, entry.path).packages if before else {}
+            pairs = {n: (old.get(n, "-"), new.packages.get(n, "-")) for n in sorted({*old, *new.packages})}
             changes[entry.file] = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     return texts, changes
 

@@ -38,7 +38,8 @@ def relock(flavour: Flavour, entry: FlavourLock, version: str, sources: Sources)
         argv += [part for folder in sources.wheel_folders for part in ("--find-links", folder)]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / entry.file
-        output.write_bytes(entry.path.read_bytes())
+        if entry.path.is_file():
+            output.write_bytes(entry.path.read_bytes())
         try:
             process.run(
                 [*argv, "--output-file", output],

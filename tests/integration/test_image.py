@@ -128,6 +128,19 @@ def test_an_image_that_is_there_is_found_in_less_than_a_second(image: Image) -> 
     assert time.monotonic() - started < 1
 
 
+def test_a_change_of_the_smoke_files_alone_reinstalls_nothing(image: Image, engine: docker.DockerClient) -> None:
+    plan = plan_image(load().settings, flavour="cpu")
+    texts = plan.texts | {"smoke/probe.py": plan.texts["smoke/probe.py"] + "# changed\n"}
+    changed = plan.model_copy(update={"texts": texts, "key": "f" * 64})
+    started = time.monotonic()
+    other = build_image(changed)
+    assert time.monotonic() - started < 30
+    assert in_image(engine, other, "tail", "-n1", "/opt/axolotl-env/smoke/probe.py") == "# changed\n"
+    # The real one was replaced: back to it, by the engine's cache.
+    assert build_image(plan).layers[:1] != other.layers[:1]
+    assert image.layers[1:] == other.layers[1:]
+
+
 def test_the_exported_file_system_is_a_tar_and_its_container_is_gone(store: Path, engine: docker.DockerClient) -> None:
     image = build_image(tiny_plan(store))
     containers = {c.id for c in engine.containers.list(all=True)}

@@ -37,7 +37,7 @@ def archive(patch: str) -> bytes:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, squashfs: Path) -> Settings:  # noqa: ARG001 - its base is needed
+def settings(tmp_path: Path) -> Settings:
     return Settings(store=tmp_path / "store", github="http://127.0.0.1:9")
 
 

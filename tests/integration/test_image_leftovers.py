@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -36,9 +37,10 @@ MARKS = {
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squashfs: Path) -> ImagePlan:  # noqa: ARG001 - its base is needed
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImagePlan]:
     """The real Dockerfile with two packages, on a machine whose every setting carries a mark."""
+    tmp_path = tmp_path_factory.mktemp("marked")
     bundle = tmp_path / "ca.pem"
     host = load().settings.ca_bundle or Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
     bundle.write_text(f"# {MARKS['ca bundle']}\n{host.read_text()}")
@@ -46,17 +48,18 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squashfs: Path) -> Ima
     wheels.mkdir()
     config = tmp_path / "pip.conf"
     config.write_text(f"[global]\ntrusted-host = {MARKS['pip']}\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    for name in ("HF_TOKEN", "GITHUB_TOKEN", "WANDB_API_KEY"):
-        monkeypatch.setenv(name, MARKS["token"])
     index = (load().settings.python_index or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
     settings = Settings(
         store=tmp_path / "store", wheels=wheels, ca_bundle=bundle, python_index=f"{index}#{MARKS['index']}"
     )
-    return small_plan(settings, name=FLAVOUR)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PIP_CONFIG_FILE", str(config))
+        for name in ("HF_TOKEN", "GITHUB_TOKEN", "WANDB_API_KEY"):
+            environment.setenv(name, MARKS["token"])
+        yield small_plan(settings, name=FLAVOUR)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small(plan: ImagePlan) -> Iterator[Image]:
     with built(plan) as image:
         yield image
@@ -80,7 +83,7 @@ def marked(folders: Iterable[str | Path]) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def layers(small: Image) -> tuple[str, ...]:
     if not small.layers:
         pytest.skip("this engine does not show its layers")
@@ -128,6 +131,18 @@ def test_no_layer_holds_caches_build_tools_or_settings_of_pip_and_apt(small: Ima
     assert {line.split()[1].split("/")[2] for line in sources.splitlines()} == {"deb.debian.org"}
     assert (base / "etc/hostname").read_text() == (base / "etc/resolv.conf").read_text() == ""
     assert small.layers[-1] == str(base)
+
+
+def test_two_builds_from_nothing_give_the_same_squashfs(plan: ImagePlan, tmp_path: Path) -> None:
+    fresh = plan.model_copy(update={"flavour": plan.flavour.model_copy(update={"name": f"{FLAVOUR}-again"})})
+    digests = []
+    for number in (1, 2):
+        file = tmp_path / f"{number}.sqsh"
+        # Each from nothing: the image and its stage are gone when the block ends, and so is the engine's cache.
+        with built(fresh) as image:
+            digests.append(write_squashfs(image, file, key="k").sha256)
+        time.sleep(1.1)  # another second on the clock: no date of the build may be in it
+    assert digests[0] == digests[1]
 
 
 def test_only_the_base_has_setuid_programs(layers: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ NAME = "podman-of-tests"
 
 
 @pytest.fixture
-def podman(tmp_path: Path, squashfs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:  # noqa: ARG001 - its base lies in the store
+def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:
     socket = tmp_path / "podman.sock"
     service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
     deadline = time.monotonic() + 20
@@ -43,8 +43,9 @@ def settings() -> Settings:
 
 
 def everything(client: docker.DockerClient) -> set[str]:
-    images = client.images.list(all=True)
-    return {str(item.id) for item in [*images, *client.containers.list(all=True)]}
+    label: dict[str, str | list[str] | bool] = {"label": f"axolotl-env.flavour={NAME}"}
+    images = client.images.list(all=True, filters=label)
+    return {str(item.id) for item in [*images, *client.containers.list(all=True, filters=label)]}
 
 
 def test_podman_builds_it_and_shows_its_layers(podman: docker.DockerClient, settings: Settings) -> None:
@@ -58,7 +59,7 @@ def test_podman_builds_it_and_shows_its_layers(podman: docker.DockerClient, sett
         assert build_image(plan) == image, "found again by its name"
         head = next(chunk for chunk in export_image(image) if chunk)
         assert head[257:262] == b"ustar"
-        assert podman.containers.list(all=True) == []
+        assert podman.containers.list(all=True, filters={"label": f"axolotl-env.flavour={NAME}"}) == []
 
 
 def test_a_failing_step_is_shown_and_leaves_nothing_in_podman_either(

@@ -1,0 +1,211 @@
+"""What check-data and check-config say, against what the real axolotl does in the real image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from axolotl_env.edf import Environment, Mount
+from axolotl_env.runtime import plan_run, run_local
+from axolotl_env.settings import Settings
+from axolotl_env.training import check_config, plan_config, write_config
+from axolotl_env.training.data.check import check_file, rules
+from axolotl_env.training.data.shape import from_config
+from tests.conftest import ROOT, Invoke
+
+pytestmark = pytest.mark.engine
+
+Run = Callable[..., str]
+
+SHAREGPT = {
+    "ds_type": "json",
+    "type": "chat_template",
+    "split": "train",
+    "field_messages": "conversations",
+    "message_property_mappings": {"role": "from", "content": "value"},
+}
+OPENAI = {"ds_type": "json", "type": "chat_template", "split": "train"}
+TEXT = {"ds_type": "json", "type": "completion", "field": "text", "split": "train"}
+ALPACA = {"ds_type": "json", "type": "alpaca", "split": "train"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training with space")
+
+
+@pytest.fixture(scope="module")
+def run(squashfs: Path, folder: Path) -> Run:
+    """Run a program in the image, with the folder at its own path and no network."""
+    environment = Environment(name="test", path=folder / "test.toml", engine="ce", image=str(squashfs))
+
+    def start(*command: str | Path) -> str:
+        words = tuple(map(str, command))
+        mounts = (Mount(source=str(folder), target=str(folder)),)
+        done = run_local(plan_run(environment, words, network="none", mounts=mounts), timeout=600)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def model(run: Run, folder: Path) -> Path:
+    """A tiny random model with its tokenizer, and a little data of both kinds."""
+    shutil.copy(ROOT / "docker/smoke/prepare.py", folder)
+    run("python", folder / "prepare.py", folder)
+    return folder / "model"
+
+
+def sharegpt(*turns: tuple[object, object], **more: object) -> str:
+    return json.dumps({"conversations": [{"from": role, "value": text} for role, text in turns], **more})
+
+
+def openai(*turns: tuple[object, object]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]})
+
+
+GOOD = sharegpt(("user", "Where is the lake?"), ("assistant", "Near the alp."))
+OTHER_NAMES = openai(("human", "a"), ("gpt", "b")).replace("messages", "conversations")
+MORE = "".join(sharegpt(("user", f"{n} lake " * 20), ("assistant", "alp")) + "\n" for n in range(40_000))
+
+# (data set entry, content, what the real axolotl does: how many samples it trains on, or None where it fails)
+CASES: dict[str, tuple[dict[str, Any], str | bytes, int | None]] = {
+    "conversations": (SHAREGPT, GOOD + "\n" + sharegpt(("human", "And?"), ("gpt", "Bern")) + "\n", 2),
+    "messages": (OPENAI, openai(("system", "Be brief."), ("user", "a"), ("assistant", "b")), 1),
+    "text": (TEXT, '{"text": "the lake of Zurich"}\n{"text": "the alp"}\n', 2),
+    "alpaca": (ALPACA, '{"instruction": "a", "input": "", "output": "b"}\n', 1),
+    "one list": (SHAREGPT, f"[{GOOD}]", 1),
+    "pretty-printed": (SHAREGPT, json.dumps(json.loads(GOOD), indent=2), 1),
+    "byte order mark": (SHAREGPT, b"\xef\xbb\xbf" + GOOD.encode(), 1),
+    "CR LF": (SHAREGPT, GOOD + "\r\n", 1),
+    "empty line": (SHAREGPT, GOOD + "\n\n" + GOOD, 2),
+    "two documents on a line": (SHAREGPT, GOOD + " " + GOOD, 2),
+    "NaN": (SHAREGPT, GOOD[:-1] + ', "x": NaN}', 1),
+    "types that differ early": (SHAREGPT, GOOD[:-1] + ', "x": 1}\n' + GOOD[:-1] + ', "x": {"a": "b"}}', 2),
+    "twice a user": (SHAREGPT, sharegpt(("user", "a"), ("user", "b"), ("gpt", "c")), 1),
+    "ends with a user": (SHAREGPT, sharegpt(("user", "a"), ("gpt", "b"), ("user", "c")), 1),
+    "empty question": (SHAREGPT, sharegpt(("user", ""), ("gpt", "b")), 1),
+    "parts of text": (
+        OPENAI,
+        openai(("user", [{"type": "text", "text": "a"}]), ("assistant", "b")),
+        1,
+    ),
+    "turns as JSON text": (SHAREGPT, json.dumps({"conversations": json.dumps(json.loads(GOOD)["conversations"])}), 1),
+    "broken JSON": (SHAREGPT, GOOD + "\n" + GOOD.replace("}, {", "} {"), None),
+    "cut off": (SHAREGPT, GOOD + "\n" + GOOD[:40], None),
+    "tab in a string": (SHAREGPT, GOOD.replace("lake", "la\tke"), None),
+    "Latin-1": (SHAREGPT, GOOD.encode() + b"\n" + GOOD.replace("alp", "Zürich").encode("latin-1"), None),
+    "NUL": (SHAREGPT, GOOD.encode() + b"\n\0\n", None),
+    "UTF-16": (SHAREGPT, GOOD.encode("utf-16"), None),
+    "mark in the middle": (SHAREGPT, GOOD.encode() + b"\n\xef\xbb\xbf" + GOOD.encode(), None),
+    "1e999": (SHAREGPT, GOOD[:-1] + ', "x": 1e999}', None),
+    "half a character": (SHAREGPT, GOOD.replace("lake", "\\ud83d"), None),
+    "a key twice": (SHAREGPT, GOOD[:-1] + ', "x": 1, "x": 2}', None),
+    "a list as a sample": (SHAREGPT, GOOD + "\n[1]", None),
+    "nothing": (SHAREGPT, "", None),
+    "no such field": (SHAREGPT, openai(("user", "a"), ("assistant", "b")), None),
+    "no turns": (SHAREGPT, GOOD + '\n{"conversations": []}', None),
+    "a number as content": (SHAREGPT, sharegpt(("user", 5), ("gpt", "b")), None),
+    "null as content": (SHAREGPT, GOOD + "\n" + sharegpt(("user", None), ("gpt", "b")), None),
+    "null as role": (OPENAI, openai((None, "a"), ("assistant", "b")), None),
+    "text that is a number": (TEXT, '{"text": "a lake"}\n{"text": 5}', None),
+    "no output": (ALPACA, '{"instruction": "a", "input": ""}', None),
+    # These are not refused: the sample is not trained on, silently.
+    "no answer": (SHAREGPT, GOOD + "\n" + sharegpt(("user", "a")), 1),
+    "an empty answer": (SHAREGPT, sharegpt(("user", "a"), ("gpt", "")), 0),
+    "a role that is not mapped": (SHAREGPT, sharegpt(("user", "a"), ("bot", "b")), 0),
+    "names of the other format": (SHAREGPT, OTHER_NAMES, 0),
+    "empty text": (TEXT, '{"text": "the lake"}\n{"text": ""}', 1),
+    "null text": (TEXT, '{"text": "the lake"}\n{"text": null}', 1),
+    # Only the last sample is tokenised, but all are loaded.
+    "a field after 10 MB": ({**SHAREGPT, "split": "train[-1:]"}, MORE + GOOD[:-1] + ', "x": 1}', None),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("model")
+def test_data_that_passes_trains_and_data_that_fails_does_not(run: Run, folder: Path) -> None:
+    program = ROOT / "tests/integration/inside/verdicts.py"
+    shutil.copy(program, folder)
+    cases = {}
+    for name, (dataset, content, _) in CASES.items():
+        file = folder / f"{name}.jsonl"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        cases[name] = {"dataset": {**dataset, "path": str(file)}, "config": {}}
+    (folder / "cases.json").write_text(json.dumps(cases))
+    said = run("python", folder / "verdicts.py", folder)
+    lines = (line.partition("VERDICT ")[2] for line in said.splitlines() if "VERDICT " in line)
+    verdicts = {verdict["case"]: verdict for verdict in map(json.loads, lines)}
+    assert verdicts.keys() == CASES.keys()
+    wrong = []
+    for name, (dataset, _, expected) in CASES.items():
+        verdict = verdicts[name]
+        if (None if "error" in verdict else verdict["trained"]) != expected:
+            wrong.append(f"{name}: axolotl itself says {verdict}, we thought {expected}")
+        found = check_file(folder / f"{name}.jsonl", from_config(dataset, {}))
+        errors = {rule: n for rule, n in found.counts.items() if rules()[rule]["severity"] == "error"}
+        trains = expected is not None and expected >= found.samples
+        if trains == bool(errors):
+            wrong.append(f"{name}: check-data says {errors or 'nothing wrong'}, axolotl {verdict}")
+    assert wrong == []
+
+
+def test_the_tutorials_config_validates_once_it_is_mended(squashfs: Path, tmp_path: Path) -> None:
+    from tests.unit.test_config_check import TUTORIAL
+
+    file = tmp_path / "tutorial.yaml"
+    file.write_text(TUTORIAL.replace("$USER", "alice"))
+    settings = Settings(store=tmp_path / "store")
+    environment = Environment(name="test", path=tmp_path / "t.toml", engine="ce", image=str(squashfs))
+    report = check_config(str(file), settings, environment=environment, fix=True)
+    assert report.validated == squashfs.name
+    assert [f.what for f in report.findings if f.source.startswith("axolotl 0.19.0 itself")] == []
+    assert yaml.safe_load(file.read_text())["attn_implementation"] == "flash_attention_2"
+
+
+def test_what_axolotl_itself_refuses_is_told_at_its_line(squashfs: Path, tmp_path: Path, invoke: Invoke) -> None:
+    file = tmp_path / "my config.yaml"
+    file.write_text(
+        "base_model: org/model\ndatasets:\n  - {path: org/data, type: alpaca}\noutput_dir: ./out\n"
+        "micro_batch_size: many\nlearning_rate: 5e-6\nadapter: lora\n"
+    )
+    edf = tmp_path / "test.toml"
+    edf.write_text(f'image = "{squashfs}"\n')
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store")}
+    done = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
+    assert done.returncode == 2
+    own = [f for f in json.loads(done.stdout)["findings"] if f["rule"] == "axolotl"]
+    assert [(f["key"], f["line"]) for f in own] == [("micro_batch_size", 5)]
+    again = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
+    assert json.loads(again.stdout) == json.loads(done.stdout)
+    assert "own validation" not in again.stderr, "the answer of the first run was kept"
+
+
+@pytest.mark.parametrize("overlays", [["debug"], ["debug", "lora"]])
+def test_our_config_trains_when_it_is_made_small(run: Run, model: Path, folder: Path, overlays: list[str]) -> None:
+    small = folder / "small.yaml"
+    small.write_text(
+        f"base_model: {model}\nmodel_type: LlamaForCausalLM\nbf16: false\ntf32: false\nsample_packing: false\n"
+        "pad_to_sequence_len: false\nsequence_len: 256\nmax_steps: 3\ndeepspeed: null\n"
+        "dataloader_num_workers: 0\ndataloader_prefetch_factor: null\n"
+    )
+    name = "-".join(overlays)
+    plan = plan_config(
+        name,
+        base="apertus-8b",
+        overlays=[*overlays, str(small)],
+        assignments=[f"datasets.0.path={folder}/conversations.jsonl", f"datasets.1.path={folder}/text.jsonl"],
+        output=str(folder / f"{name}.yaml"),
+        environ={"SCRATCH": str(folder)},
+    )
+    write_config(plan)
+    said = run("env", "AXOLOTL_DO_NOT_TRACK=1", "HF_HUB_OFFLINE=1", "python", "-m", "axolotl.cli.train", plan.path)
+    assert said.count("'grad_norm'") == 3, said[-3000:]
+    weights = "adapter_model.safetensors" if "lora" in overlays else "model.safetensors"
+    assert (folder / "axolotl" / name / "model" / weights).is_file()
