@@ -573,6 +573,7 @@ def check_script(_: Context, script: str = "", json: bool = False) -> None:
         "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
         "reservation": "Slurm reservation to run in (default: none)",
         "dependency": "jobs to wait for, as sbatch writes it, e.g. afterok:123 (default: none)",
+        "exclude": "nodes to leave out, as Slurm writes them, e.g. nid001 (default: none)",
         "name": "name of the job (default: the config's file name)",
         "edf": "environment to train in: a name in ~/.edf, or a path (default: axolotl)",
         "site": SITE,
@@ -594,6 +595,7 @@ def submit(
     partition: str = "",
     reservation: str = "",
     dependency: str = "",
+    exclude: str = "",
     name: str = "",
     edf: str = "axolotl",
     site: str = "",
@@ -614,8 +616,9 @@ def submit(
 
     loaded = load(site=site, time=time, account=account, partition=partition).settings
     request = slurm.JobRequest(
-        config, nodes, reservation, dependency, name, edf, tuple(set or ()), debug, requeue, chain
-    )
+        config, nodes, reservation, dependency, exclude, name, edf,
+        assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain,
+    )  # fmt: skip
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))

@@ -103,6 +103,7 @@ class SiteSlurm(Record):
     cpus_per_task: int = 1
     gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")
     srun_arguments: tuple[str, ...] = ()
+    node_minutes: Mapping[str, int] = Field({}, description="by partition, the most that a job may ask for")
     fabric: str = Field("", description="libfabric provider that several nodes must use; empty: any network will do")
     node_cache: str = Field("/tmp", description="node-local folder for Triton and extension caches")  # noqa: S108
 

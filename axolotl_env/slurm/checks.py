@@ -133,6 +133,8 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
             partition=settings.partition,
             account=settings.account,
         )
+    if nodes and not faults:
+        faults += _site_faults(nodes, settings, site)
     environment, manifest = None, None
     try:
         environment = resolve(request.edf, environ=environ, engine=site.edf.engine)
@@ -165,6 +167,7 @@ def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> 
         "--partition": settings.partition,
         "--reservation": request.reservation,
         "--dependency": request.dependency,
+        "--exclude": request.exclude,
         "--config": request.config,
         "--edf": request.edf,
         "store": str(settings.store),
@@ -174,6 +177,15 @@ def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> 
             yield Fault(f"{value!r} holds a line break or another control character; a job script cannot", where)
     if "\\" in str(settings.store):
         yield Fault("a backslash in the path of a log stops Slurm from filling in the job's number", "store")
+
+
+def _site_faults(nodes: int, settings: Settings, site: Site) -> Iterator[Fault]:
+    """Yield what the site refuses by rules that Slurm does not tell."""
+    most = site.slurm.node_minutes.get(settings.partition)
+    seconds = parse_time(settings.time) if settings.time else None
+    if most and seconds and nodes * seconds > 60 * most:
+        what = f"partition {settings.partition} takes at most {most} node-minutes, not {nodes * seconds / 60:g}"
+        yield Fault(what, "--time", f"at most {60 * most // nodes // 60} minutes on {nodes} nodes")
 
 
 def _image_faults(environment: Environment, manifest: Manifest | None, site: Site) -> Iterator[Fault]:

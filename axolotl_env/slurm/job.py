@@ -20,6 +20,7 @@ class JobRequest:
     nodes: str = "1"
     reservation: str = ""
     dependency: str = ""
+    exclude: str = ""
     name: str = ""
     edf: str = "axolotl"
     assignments: tuple[str, ...] = ()

@@ -61,6 +61,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
             partition=settings.partition,
             reservation=request.reservation,
             dependency=request.dependency,
+            exclude=request.exclude,
             secrets_file=checked.secrets_file,
             requeue=request.requeue,
             output=output,

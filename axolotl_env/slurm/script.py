@@ -42,6 +42,7 @@ class ScriptInputs:
     partition: str = ""
     reservation: str = ""
     dependency: str = ""
+    exclude: str = ""
     requeue: bool = False
     output: Path | None = None
     """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
@@ -72,6 +73,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         "partition": inputs.partition,
         "reservation": inputs.reservation,
         "dependency": inputs.dependency,
+        "exclude": inputs.exclude,
     }
     variables = {"NODE_WORLD_SIZE": str(site.processes_per_node)}
     if site.gpus_per_node:

@@ -282,8 +282,8 @@ def test_a_question_that_slurm_does_not_answer_is_asked_again(make: Make) -> Non
     stub = training.folder / "bin/scontrol"
     stub.parent.mkdir()
     stub.write_text(
-        f"#!/bin/sh\necho >> {stub.parent}/calls\n"
-        f'[ $(wc -l < {stub.parent}/calls) = 2 ] && {{ echo "slurm_load_jobs error: Socket timed out" >&2; exit 1; }}\n'
+        f'#!/bin/sh\ncd "{stub.parent}"\necho >> calls\n'
+        '[ $(wc -l < calls) = 2 ] && { echo "slurm_load_jobs error: Socket timed out" >&2; exit 1; }\n'
         'exec /usr/bin/scontrol "$@"\n'
     )
     stub.chmod(0o755)

@@ -233,6 +233,12 @@ def test_the_limits_that_slurm_tells_are_kept(
     assert [fault for fault in place.check(nodes=nodes) if said in fault]
 
 
+def test_what_only_the_site_file_tells_is_kept_too(place: Place) -> None:
+    place.settings = Settings(store=place.folder / "store", site="clariden", partition="debug", time="30")
+    assert [fault for fault in place.check(nodes="4") if "takes at most 90 node-minutes, not 120" in fault]
+    assert not [fault for fault in place.check(nodes="3") if "node-minutes" in fault]
+
+
 def test_a_slurm_without_accounting_does_not_know_accounts_and_is_not_asked(place: Place, stub: Stub) -> None:
     stub("sinfo", out=SINFO)
     stub("sacctmgr", err="You are not running a supported accounting_storage plugin\n", code=1)

@@ -95,6 +95,10 @@ def test_kernels_are_serialised_only_for_debugging() -> None:
     assert "CUDA_LAUNCH_BLOCKING=1" in render(inputs(debug=True), ALPS)
 
 
+def test_a_node_that_is_left_out_is_named_to_slurm() -> None:
+    assert "--exclude=nid001" in directives(render(inputs(exclude="nid001"), CPU))
+
+
 def test_a_percent_sign_in_the_folder_of_the_logs_is_no_pattern() -> None:
     script = render(inputs(run_folder=Path("/store/100%j")), CPU)
     assert "--output=/store/100%%j/logs/%j.log" in directives(script)
