@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import tomllib
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from PIL import Image
 
 import axolotl_env.training.data
 from axolotl_env.errors import BadInputError
-from axolotl_env.training.data.check import DataFile, check_file, rules
+from axolotl_env.training.data import source as sources
+from axolotl_env.training.data.check import DataFile, check_file, repeats, rules
 from axolotl_env.training.data.columns import Column
 from axolotl_env.training.data.shape import Shape, from_config
 
@@ -281,6 +284,41 @@ def test_a_file_that_is_not_there_names_its_neighbour(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         check_file(tmp_path / "conversation.jsonl")
     assert "conversations.jsonl" in caught.value.fault.hint
+
+
+@given(
+    lines=st.lists(st.binary(max_size=6).map(lambda b: b.replace(b"\n", b"")), max_size=12),
+    ended=st.booleans(),
+    size=st.integers(1, 12),
+    block=st.integers(1, 12),
+)
+def test_every_line_is_read_once_however_the_file_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], ended: bool, size: int, block: int
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "cut.jsonl"
+    content = b"\n".join(lines) + (b"\n" if ended and lines else b"")
+    file.write_bytes(content)
+    source = sources.Source(file, "jsonl", "", len(content))
+    ranges = list(sources.ranges(source, 0, size))
+    found = [line for part in ranges for b in sources.blocks(source, *part, block) for line in b.lines]
+    whole = io.BytesIO(content).readlines()
+    assert found == [line if line.endswith(b"\n") else line + b"\n" for line in whole]
+    assert [start for start, _ in ranges[1:]] == [end for _, end in ranges[:-1]]
+
+
+def test_a_repeated_sample_is_found_wherever_its_first_one_was(large: Path, tmp_path: Path) -> None:
+    file = tmp_path / "more.jsonl"
+    content = large.read_bytes()
+    file.write_bytes(content + content[: content.index(b"\n")])
+    found = [f for f in check_file(file, processes=2).findings if f.rule == "duplicate"]
+    assert [(f.line, f.what) for f in found] == [(26_001, "the same as line 1")]
+
+
+def test_repeats_are_found_alike_among_few_and_many() -> None:
+    few = array("Q", [5, 0, 7, 5, 0, 5])
+    assert repeats(few) == [(3, 0), (5, 0)]
+    many = array("Q", [*range(1, 120_000), 7, 0, 0, 2**63 + 5, 7, 2**63 + 5])
+    assert repeats(many) == [(119_999, 6), (120_003, 6), (120_004, 120_002)]
 
 
 # Past the first 10 MB, where all cores work and the types are settled.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.columns import Column
@@ -21,6 +22,9 @@ from axolotl_env.training.data.shape import Shape
 
 SHOWN = 10
 """Faults of each rule that are kept with their place; the others are counted."""
+
+ROLES = 10_000
+"""Sequences of roles that are remembered as good."""
 
 LENGTH_STEP = 64
 """Lengths are counted in steps of this many characters: memory stays flat whatever the number of samples."""
@@ -47,7 +51,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
     lengths: Counter[int] = field(default_factory=Counter)
-    hashes: array[int] = field(default_factory=lambda: array("q"))
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
         """Count a fault, and keep it while there are few of its kind."""
@@ -93,32 +97,40 @@ class BlockChecker:
         self._roles: dict[tuple[str, ...], bool] = {}
         self._fast = self._fast_decoder(columns) if columns else None
 
-    def lines(self, lines: Iterable[bytes], *, first: bool = False, cut: bool = False) -> Tally:
-        """Check lines (without line feeds).
+    def lines(self, lines: Sequence[bytes], *, first: bool = False, cut: bool = False) -> Tally:
+        """Check lines; whether each has its line feed does not matter.
 
         Args:
             lines: the lines of the block.
             first: the block starts the file.
-            cut: the last of them ends the file without a line feed.
+            cut: the last of them ended the file without a line feed.
         """
         tally = Tally()
-        decode, good = self._fast or (None, None)
         hashes = tally.hashes
         lengths = tally.lengths
-        lines = list(lines)
+        known = self._roles
+        digest = xxh3_64_intdigest
+        decode, turned = self._fast or (None, False)
         samples = turns = characters = 0
         for number, line in enumerate(lines):
-            if decode and good:
+            # Hundreds of thousands a second pass here: no call that can be spared.
+            if decode:
                 try:
-                    found = good(decode(line))
+                    sample = decode(line)
+                    if turned:
+                        roles = tuple([turn.role for turn in sample.turns])
+                        length = self._length(sample.turns) if (known.get(roles) or self._good_roles(roles)) else 0
+                        count = len(roles)
+                    else:
+                        length, count = len(sample.text), 1
                 except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, TypeError):
-                    found = None
-                if found:
+                    length = 0
+                if length:
                     samples += 1
-                    turns += found[0]
-                    characters += found[1]
-                    lengths[found[1] // LENGTH_STEP] += 1
-                    hashes.append(hash(line))
+                    turns += count
+                    characters += length
+                    lengths[length // LENGTH_STEP] += 1
+                    hashes.append(digest(line))
                     continue
             self._slowly(line, number, tally, first=first and number == 0, last=cut and number == len(lines) - 1)
         tally.lines = len(lines)
@@ -128,11 +140,11 @@ class BlockChecker:
         return tally
 
     def _slowly(self, line: bytes, number: int, tally: Tally, *, first: bool, last: bool) -> None:
-        decoded = lines_of.decode(line, first=first, last=last)
+        decoded = lines_of.decode(line.removesuffix(b"\n"), first=first, last=last)
         for fault, column in decoded.faults:
             tally.add(fault.rule, number, column, fault.values)
         # 0 stands for a line without a sample, so that the position of a hash is its line.
-        tally.hashes.append(hash(line) if decoded.samples else 0)
+        tally.hashes.append(xxh3_64_intdigest(line) if decoded.samples else 0)
         for sample in decoded.samples:
             faults = self.sample(sample, tally)
             for fault in faults:
@@ -153,8 +165,8 @@ class BlockChecker:
             faults.append(Fault("late-field", path, {"path": name, "why": why}))
         return faults
 
-    def _fast_decoder(self, columns: Column) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]] | None:
-        """Return a strict decoder, and what turns its result into (turns, characters) or None if it needs a look."""
+    def _fast_decoder(self, columns: Column) -> tuple[Callable[[bytes], Any], bool] | None:
+        """Return a strict decoder of samples, and whether they have turns; None where each needs a look."""
         shape = self.shape
         names: dict[tuple[str, ...], str]
         if shape.kind == "chat":
@@ -162,45 +174,35 @@ class BlockChecker:
             if any(turn.fields.get(f, Column()).kind != "string" for f in (shape.role, shape.content)):
                 return None
             # Who is trained depends on the turn then, images are looked at one by one.
-            if {shape.train_field, shape.train_detail_field} & set(turn.fields) or {"image", "images"} & set(
-                columns.fields
-            ):
+            marked = {shape.train_field, shape.train_detail_field} & set(turn.fields)
+            if marked or {"image", "images"} & set(columns.fields):
                 return None
             messages = (shape.messages,)
             names = {messages: "turns", (*messages, shape.role): "role", (*messages, shape.content): "content"}
-            good: Callable[[Any], Any] = self._good_chat
         elif shape.kind == "text" and columns.fields.get(shape.text, Column()).kind == "string":
             names = {(shape.text,): "text"}
-            good = _good_text
         else:
             return None
-        return msgspec.json.Decoder(columns.decoder_type(names)).decode, good
+        return msgspec.json.Decoder(columns.decoder_type(names)).decode, shape.kind == "chat"
 
-    def _good_chat(self, sample: Any) -> tuple[int, int] | None:  # noqa: ANN401 - a struct made at run time
-        turns = sample.turns
-        roles = tuple([turn.role for turn in turns])
-        verdict = self._roles.get(roles)
-        if verdict is None:
-            verdict = self._roles[roles] = self._good_roles(roles)
-        if not verdict:
-            return None
-        characters = 0
+    @staticmethod
+    def _length(turns: Iterable[Any]) -> int:
+        """Return the characters of all turns, or 0 where one of them is empty."""
+        length = 0
         for turn in turns:
             content = turn.content
-            if content.isspace() or not content:
-                return None
-            characters += len(content)
-        return len(roles), characters
+            if not content or content.isspace():
+                return 0
+            length += len(content)
+        return length
 
     def _good_roles(self, roles: tuple[str | None, ...]) -> bool:
+        """Return whether nothing is wrong with a sequence of roles; each sequence is judged once."""
         shape = self.shape
-        if not roles or None in roles or len(self._roles) > 10_000:
-            return False
         named = tuple(role for role in roles if role is not None)
         trained = {shape.roles.get(role, role) for role in shape.trained}
         trains = shape.train_on_inputs or any(shape.roles.get(role, role) in trained for role in named)
-        return trains and not list(role_faults(named, shape))
-
-
-def _good_text(sample: Any) -> tuple[int, int] | None:  # noqa: ANN401 - a struct made at run time
-    return (1, len(sample.text)) if sample.text else None
+        good = bool(roles) and len(named) == len(roles) and trains and not list(role_faults(named, shape))
+        if good and len(self._roles) < ROLES:
+            self._roles[named] = True
+        return good

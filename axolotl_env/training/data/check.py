@@ -143,7 +143,7 @@ class _Run:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.found("utf-16", 0, 1, {})
             return
-        lines, cut = sources.split(head)
+        lines, cut, _ = sources.split(head)
         if found := spread(self.source):
             self.found("pretty-printed", 0, 0, {})
             if found.error:
@@ -162,7 +162,7 @@ class _Run:
         assert self._shape
         setup = workers.Setup(self.source, self._shape, columns)
         cut = sources.blocks if self.source.compression else sources.ranges
-        work: Iterator[workers.Lines] = cut(self.source, start)
+        work: Iterator[workers.Piece] = cut(self.source, start)
         for part in workers.mapped(workers.check_lines, setup, work, self._processes):
             self.add(part.tally)
             self._crlf(found=part.crlf)
@@ -264,7 +264,7 @@ def repeats(hashes: array[int]) -> list[tuple[int, int]]:
     import pyarrow
     import pyarrow.compute as compute
 
-    values = pyarrow.Array.from_buffers(pyarrow.int64(), len(hashes), [None, pyarrow.py_buffer(hashes)])
+    values = pyarrow.Array.from_buffers(pyarrow.uint64(), len(hashes), [None, pyarrow.py_buffer(hashes)])
     order = compute.array_sort_indices(values)  # stable: equal values stay in the order of their lines
     ordered = values.take(order)
     found = []

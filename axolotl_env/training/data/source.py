@@ -77,13 +77,13 @@ def identify(path: Path) -> Source:
 def opened(source: Source) -> IO[bytes]:
     """Open the file for reading what it holds, uncompressed."""
     if source.compression == "gzip":
-        return cast(IO[bytes], gzip.open(source.path))
+        return io.BufferedReader(cast(io.RawIOBase, gzip.open(source.path)), BLOCK)
     if source.compression == "zstd":
         import pyarrow
 
         # Not zstandard: it takes a truncated file for a whole one.
         return io.BufferedReader(pyarrow.input_stream(str(source.path), compression="zstd"), BLOCK)
-    return source.path.open("rb")
+    return source.path.open("rb", buffering=BLOCK)
 
 
 def head(source: Source) -> bytes:
@@ -92,19 +92,27 @@ def head(source: Source) -> bytes:
         return stream.read(LEARNED_BYTES) + stream.readline()
 
 
-def ranges(source: Source, start: int) -> Iterator[tuple[int, int]]:
-    """Yield byte ranges of whole lines of a plain JSONL file, from ``start`` on."""
+def ranges(source: Source, start: int, size: int = RANGE) -> Iterator[tuple[int, int]]:
+    """Yield byte ranges of whole lines of a plain JSONL file, from ``start`` on, each of at least ``size``."""
     with source.path.open("rb") as file:
         while start < source.size:
-            file.seek(min(start + RANGE, source.size))
+            file.seek(min(start + size - 1, source.size))
             file.readline()
             end = file.tell()
             yield start, end
             start = end
 
 
-def blocks(source: Source, start: int, end: int | None = None) -> Iterator[bytes]:
-    """Yield pieces of whole lines: of the byte range of a plain file, or of all that follows in a compressed one."""
+class Lines(NamedTuple):
+    """Lines with their line feeds; the last of a file has one too, and ``cut`` says that it had none."""
+
+    lines: list[bytes]
+    cut: bool
+    size: int
+
+
+def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK) -> Iterator[Lines]:
+    """Yield the lines of a byte range of a plain file, or of all that follows in a compressed one."""
     with _reading(source), opened(source) as stream:
         if source.compression:
             for at in range(0, start, BLOCK):  # an archive cannot be entered in the middle
@@ -113,20 +121,28 @@ def blocks(source: Source, start: int, end: int | None = None) -> Iterator[bytes
             stream.seek(start)
         position = start
         while end is None or position < end:
-            block = stream.read(BLOCK if end is None else min(BLOCK, end - position))
-            if not block:
+            found = _lines(stream, size, None if end is None else end - position)
+            if not found.lines:
                 return
-            if not block.endswith(b"\n") and (end is None or position + len(block) < end):
-                block += stream.readline()
-            position += len(block)
-            yield block
+            position += found.size
+            yield found
 
 
-def split(block: bytes) -> tuple[list[bytes], bool]:
-    """Return the lines of a block, and whether the last one has no line feed."""
-    lines = block.split(b"\n")
-    cut = bool(lines.pop()) if block.endswith(b"\n") or not lines[-1] else True
-    return lines, cut
+def split(block: bytes) -> Lines:
+    """Return the lines of a piece of a file."""
+    return _lines(io.BytesIO(block), -1, None)
+
+
+def _lines(stream: IO[bytes], hint: int, room: int | None) -> Lines:
+    lines = stream.readlines(hint)
+    size = sum(map(len, lines))
+    while room is not None and size > room:  # readlines() knows no end, and what follows is another's
+        size -= len(lines.pop())
+    cut = bool(lines) and not lines[-1].endswith(b"\n")
+    if cut:
+        # Equal lines are found by their hash: the last one must not differ by its line feed.
+        lines[-1] += b"\n"
+    return Lines(lines, cut, size)
 
 
 class Element(NamedTuple):

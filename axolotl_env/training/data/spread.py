@@ -28,7 +28,7 @@ def spread(source: Source) -> Spread | None:
     """Return the samples of a file that are spread over lines, or None where it is (good or broken) JSONL."""
     if source.size > WHOLE:
         return None
-    lines, _ = sources.split(sources.head(source))
+    lines = sources.split(sources.head(source)).lines
     starts = [line.strip() for line in islice((line for line in lines if line.strip()), 2)]
     # The first line of such a file opens something and does not close it, the second is no sample.
     if len(starts) < 2 or not starts[0].endswith((b"{", b"[", b",")) or lines_of.decode(starts[1]).samples:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from xxhash import xxh3_64_intdigest
+
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data.block import BlockChecker, Tally
 from axolotl_env.training.data.columns import Column
@@ -37,23 +39,21 @@ Work = TypeVar("Work")
 _worker: tuple[Setup, BlockChecker] | None = None
 
 
-Lines = tuple[int, int] | bytes
-"""A byte range of the file, or a block of lines that was read (and decompressed) already."""
+Piece = tuple[int, int] | sources.Lines
+"""A byte range of the file, or lines that were read (and decompressed) already."""
 
 
-def check_lines(work: Lines) -> Part:
+def check_lines(work: Piece) -> Part:
     """Check some lines of the file. Runs in a worker."""
     assert _worker
     setup, checker = _worker
     total = Tally()
     crlf = False
     size = 0
-    for block in [work] if isinstance(work, bytes) else sources.blocks(setup.source, *work):
-        lines, cut = sources.split(block)
-        tally = checker.lines(lines, cut=cut)
-        crlf = crlf or b"\r\n" in block
-        size += len(block)
-        total.merge(tally)
+    for found in [work] if isinstance(work, sources.Lines) else sources.blocks(setup.source, *work):
+        total.merge(checker.lines(found.lines, cut=found.cut))
+        crlf = crlf or any(line.endswith(b"\r\n") for line in found.lines)
+        size += found.size
     return Part(total, crlf, size)
 
 
@@ -66,7 +66,7 @@ def check_rows(group: int) -> Part:
         for fault in checker.sample(row, tally):
             tally.add(fault.rule, tally.lines, 0, fault.values)
         # Rows hold no text to compare, so their values are.
-        tally.hashes.append(hash(repr(row)))
+        tally.hashes.append(xxh3_64_intdigest(repr(row).encode()))
         tally.lines += 1
     return Part(tally, crlf=False, size=0)
 
@@ -77,7 +77,7 @@ def mapped(function: Callable[[Work], Part], setup: Setup, work: Iterable[Work],
         _start(setup)
         yield from map(function, work)
         return
-    # Workers come from one clean process: no lock of a thread of ours is copied, and all hash strings alike.
+    # Workers come from one clean process: no lock of a thread of ours is copied.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(processes, context, _start, (setup,))
