@@ -245,8 +245,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_too_little_disk_is_said_before_anything_is_done(small_disk: Path, engine: docker.DockerClient) -> None:
     plan = tiny_plan(small_disk, key="d" * 64)
-    with pytest.raises(MissingError, match="not enough disk") as caught:
+    with pytest.raises(MissingError, match="cannot be built here") as caught:
         build_image(plan)
-    assert [fault.where for fault in caught.value.faults] == [str(small_disk)]
+    (fault,) = caught.value.faults
+    assert fault.where == str(small_disk)
+    assert "MB free; a build takes 3 GB" in fault.what
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
     assert not engine.images.list(plan.name)
