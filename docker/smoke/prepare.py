@@ -66,7 +66,7 @@ def write_model(folder: Path, corpus: list[str]) -> None:
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(corpus, vocab_size=512, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer,  # noqa: SLF001 - the documented way to hand it over
+        tokenizer_object=bpe._tokenizer,
         pad_token="<pad>",  # noqa: S106
         bos_token="<s>",  # noqa: S106
         eos_token="</s>",  # noqa: S106
