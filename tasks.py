@@ -625,9 +625,7 @@ def submit(
     job = slurm.submit(plan)
     if json:
         return console.document(job.model_dump(mode="json"))
-    console.table(
-        ("job", "name", "nodes", "run folder"), [(str(job.id), job.name, str(job.nodes), str(job.run_folder))]
-    )
+    console.table(("job", "name", "nodes", "processes", "time", "image", "run folder"), [job.row()])
     if follow:
         return slurm.show_log(loaded.store, str(job.id), follow_on=True)
     return console.note(f"follow it:  invoke logs --job {job.id} --follow\nits state:  invoke status --job {job.id}")
@@ -694,6 +692,8 @@ def status(_: Context, job: str = "", json: bool = False) -> None:
     found = slurm.standings(load().settings.store, job)
     if json:
         return console.document([standing.document() for standing in found])
+    if not found:
+        return console.note("no job of yours waits or runs; invoke runs lists what was submitted")
     columns = ("job", "name", "nodes", "elapsed", "left", "step", "ETA", "loss", "tokens/s", "state")
     return console.table(columns, (standing.row() for standing in found))
 

@@ -56,6 +56,13 @@ class Job(Record):
     """Of the checkout that submitted it, with ``-dirty`` where it had changes."""
     argv: tuple[str, ...]
 
+    def row(self) -> tuple[str, ...]:
+        """Return it as cells of a table: numbers, name, size, image, folder."""
+        numbers = ", ".join(map(str, (self.id, *self.links)))
+        processes = str(self.nodes * self.processes_per_node)
+        image = Path(self.image).name
+        return numbers, self.name, str(self.nodes), processes, self.time or "-", image, str(self.run_folder)
+
     @property
     def log(self) -> Path:
         """The log: stdout and stderr, in the order in which they came."""

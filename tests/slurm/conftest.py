@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -237,15 +239,12 @@ def document(done: subprocess.CompletedProcess[str]) -> Any:  # noqa: ANN401 - a
 
 
 def _free_ports(count: int) -> int:
-    for base in range(16800, 20000, count):
-        with_all = []
-        try:
+    """Return the first of some free ports; not the same for two runs that start at once."""
+    bases = list(range(16800, 20000, count))
+    random.shuffle(bases)
+    for base in bases:
+        with contextlib.ExitStack() as servers, contextlib.suppress(OSError):
             for port in range(base, base + count):
-                with_all.append(socket.create_server(("127.0.0.1", port)))
+                servers.enter_context(socket.create_server(("127.0.0.1", port)))
             return base
-        except OSError:
-            continue
-        finally:
-            for server in with_all:
-                server.close()
     pytest.fail("no free ports on loopback")

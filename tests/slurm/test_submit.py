@@ -87,6 +87,25 @@ def test_settings_of_the_submitting_shell_do_not_reach_the_training(make: Make) 
     assert not {"CONDA_PREFIX", "VIRTUAL_ENV"} & environ.keys()
 
 
+def test_a_site_with_gpus_gets_a_process_for_each_and_its_own_options_for_srun(make: Make) -> None:
+    training = make()
+    site = training.folder / "gpus.toml"
+    site.write_text(
+        'description = "four GPUs a node that Slurm believes in"\n[slurm]\ngpus_per_node = 4\n'
+        'processes_per_node = 4\ncpus_per_task = 4\nsrun_arguments = ["--comment=two words"]\n'
+    )
+    job = training.submit("--nodes=2", f"--site={site}")
+    assert training.lab.wait(job["id"]) == "COMPLETED"
+    seen = [training.seen(rank) for rank in range(8)]
+    assert [rank["host"] for rank in seen] == ["nid001"] * 4 + ["nid002"] * 4
+    for rank in seen:
+        environ = rank["environ"]
+        assert (environ["WORLD_SIZE"], environ["NODE_WORLD_SIZE"]) == ("8", "4")
+        assert environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+        assert environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+        assert "ACCELERATE_USE_CPU" not in environ
+
+
 def test_a_dry_run_prints_the_script_that_a_submission_writes(make: Make) -> None:
     training = make()
     done = training.lab.invoke(*training.command("--dry-run"), user=training.user, environ=training.environ)

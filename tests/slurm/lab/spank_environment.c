@@ -429,7 +429,7 @@ static int login(spank_t sp)
 		return -1;
 	}
 	*eq++ = '\0';
-	snprintf(image_workdir, sizeof(image_workdir), "%s", out);
+	snprintf(image_workdir, sizeof(image_workdir), "%.*s", PATH_MAX - 1, out);
 	for (char *var = eq; var < out + len; var += n) {
 		n = strlen(var) + 1;
 		if ((eq = strchr(var, '=')) && strncmp(var, "_=", 2)) {
