@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +147,33 @@ def test_a_job_that_slurm_refuses_leaves_nothing(make: Make) -> None:
     assert done.returncode == 1
     assert "reservation" in done.stderr
     assert not training.store.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_submission_leaves_no_job_and_no_folder(make: Make, number: signal.Signals) -> None:
+    training = make()
+    # The real sbatch, but its answer comes late: the job is queued by then.
+    stub = training.folder / "bin/sbatch"
+    stub.parent.mkdir()
+    stub.write_text(
+        '#!/bin/sh\n/usr/bin/sbatch "$@" || exit\n'
+        f'if [ "$1" = --parsable ]; then touch "{stub.parent}/queued"; sleep 60; fi\n'
+    )
+    stub.chmod(0o755)
+    shutil.chown(stub.parent, training.user)
+    environ = {**training.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    process = training.lab.start_invoke(*training.command("--name=cut short"), user=training.user, environ=environ)
+    while not (stub.parent / "queued").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert list((training.store / "runs").iterdir())
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert not list((training.store / "runs").iterdir())
+    states = training.lab.run("squeue", "--states=all", "--noheader", "--name=cut short", "--format=%T").split()
+    assert states
+    assert set(states) <= {"CANCELLED", "COMPLETING"}
 
 
 def test_without_an_answer_from_slurm_the_exit_code_is_3(make: Make) -> None:
