@@ -38,7 +38,7 @@ def main() -> None:
         optimizer = torch.optim.AdamW(model.parameters())
         model(torch.zeros(1, 8, dtype=torch.long)).logits.sum().backward()
         optimizer.step()
-        states = [t for state in optimizer.state.values() for t in state.values() if t.numel() > 1]
+        states = [t for state in optimizer.state.values() for name, t in state.items() if name != "step"]
         found["weights"] = sum(_size(p) for p in model.parameters())
         found["gradients"] = sum(_size(p.grad) for p in model.parameters() if p.grad is not None)
         found["optimizer"] = sum(map(_size, states))
