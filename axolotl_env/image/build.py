@@ -47,7 +47,7 @@ def _build(plan: ImagePlan, engine: Engine) -> None:
         engine.build(
             dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, links=plan.links, name=plan.name,
             labels=plan.labels, buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
-            log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show,
+            log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show, fresh=plan.force,
         )  # fmt: skip
 
 

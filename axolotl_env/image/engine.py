@@ -49,6 +49,12 @@ class Engine:
             self._api.hooks["response"] = [self._remember]
             self._version = self._api.version()
         except (DockerException, OSError) as error:
+            if "permission denied" in str(error).lower():
+                raise MissingError(
+                    f"you may not use the container engine at {host}",
+                    where="DOCKER_HOST",
+                    hint="join its group (usermod -aG docker $USER, then log in again), or use Podman's socket",
+                ) from error
             raise MissingError(
                 f"no container engine answers at {host}",
                 where="DOCKER_HOST",
@@ -94,7 +100,7 @@ class Engine:
     def build(
         self, *, dockerfile: str, context: Mapping[str, str | Path], links: Mapping[str, str], name: str,
         labels: Mapping[str, str], buildargs: Mapping[str, str], flavour: str, platform: str, log: Path,
-        show: Callable[[str], None],
+        show: Callable[[str], None], fresh: bool = False,
     ) -> None:  # fmt: skip
         """Build an image and give it its name when all of it went well.
 
@@ -111,6 +117,7 @@ class Engine:
             platform: only for an image made from nothing (``FROM scratch``); empty otherwise.
             log: file that gets the whole output.
             show: called with each line of output.
+            fresh: take nothing from the engine's cache.
 
         Raises:
             WorkFailedError: a step failed; step, command, last lines and log are named.
@@ -123,7 +130,7 @@ class Engine:
             try:
                 stream = self._api.build(
                     fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=dict(buildargs),
-                    platform=platform or None, network_mode="host", rm=True, forcerm=True, decode=True,
+                    platform=platform or None, nocache=fresh, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
                 _follow(stream, _Log(record, show, made))
             except APIError as error:
