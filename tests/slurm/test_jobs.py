@@ -109,6 +109,8 @@ def test_a_cancelled_job_ends_the_following(make: Make) -> None:
     assert f"job {job['id']} was cancelled" in err
     again = training.lab.invoke("cancel", f"--job={job['id']}", user=USER, environ=training.environ)
     assert "nothing to cancel" in again.stderr
+    # Its log says so too, when Slurm has forgotten it.
+    assert "exit code 143 after" in Path(job["run_folder"], f"logs/{job['id']}.log").read_text()
 
 
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_come_back(make: Make) -> None:
