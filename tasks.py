@@ -52,6 +52,7 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
 @command(
     help={
         "flavour": "how the image is made: a name in docker/flavours [setting: flavour]",
+        "release": "release that must be pinned: latest, or a tag such as v0.19.0 (default: whatever is pinned)",
         "cce": "cut-cross-entropy at the release's commit: required, auto or none (default: the flavour's)",
         "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
         "force": FORCE,
@@ -62,6 +63,7 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
 def build_image(
     _: Context,
     flavour: str = "",
+    release: str = "",
     cce: str = "",
     output: str = "",
     force: bool = False,
@@ -80,7 +82,7 @@ def build_image(
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
     loaded = load(flavour=flavour).settings
-    image = plan_image(loaded, flavour=loaded.flavour, cce=cce, force=force)
+    image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, force=force)
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
     plan = plan_squashfs(image, path, force=force)
     if dry_run:

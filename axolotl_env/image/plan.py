@@ -23,7 +23,7 @@ from axolotl_env.release import (
     find_cce,
     find_sources,
     load_flavour,
-    load_release,
+    require_pinned,
 )
 from axolotl_env.settings import ROOT, Settings
 
@@ -117,62 +117,75 @@ class ImagePlan(Record):
         return "\n".join(f"{name:<18} {value}" for name, value in rows)
 
 
-def plan_image(settings: Settings, *, flavour: str, cce: str = "", force: bool = False) -> ImagePlan:
+def plan_image(settings: Settings, *, flavour: str, release: str = "", cce: str = "", force: bool = False) -> ImagePlan:
     """Decide how the image of a flavour is made; no engine is asked, and nothing is written but a cache.
 
     Args:
         settings: store, sources of packages.
         flavour: name in ``docker/flavours``.
+        release: ``latest``, a tag or version: refused where it is not what is pinned; empty is the pin.
         cce: cut-cross-entropy: ``required``, ``auto`` or ``none``; empty is the flavour's default.
         force: build although an image of the same key is there.
 
     Raises:
-        BadInputError: unknown flavour or way with cut-cross-entropy, a file that does not fit, sources that cannot
-            be used (all at once).
+        BadInputError: another release than the pin; unknown flavour or way with cut-cross-entropy; a file that does
+            not fit; sources that cannot be used (all at once).
         MissingError: no lock fits this architecture or the wheels at hand; cut-cross-entropy is required, and
             neither in the store nor on a GitHub that can be reached.
     """
-    chosen, release = load_flavour(flavour), load_release()
+    chosen, pin = load_flavour(flavour), require_pinned(settings, release)
     sources = find_sources(settings)
     machine = platform.machine()
     architecture = chosen.architecture(machine)
-    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=release)
-    extra = find_cce(release, settings, cce or chosen.cce)
+    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=pin)
+    extra = find_cce(pin, settings, cce or chosen.cce)
 
     def base(packages: Sequence[str], of: str) -> BasePlan:
         return plan_base(
-            chosen.base.suite, packages, of, mirror=sources.debian_mirror, epoch=release.epoch, store=settings.store
+            chosen.base.suite, packages, of, mirror=sources.debian_mirror, epoch=pin.epoch, store=settings.store
         )
 
     image_base, stage_base = base(chosen.base.packages, architecture), base(chosen.base.stage_packages, machine)
-    texts = {
-        "packages/lock.txt": lock.path.read_text(),
-        "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
-        "rootfs/etc/axolotl-env/packages.json": _package_list(lock.packages, extra),
-        "rootfs/etc/axolotl-env/checks.json": chosen.checks.model_dump_json(indent=1) + "\n",
-        "rootfs/etc/axolotl-env/verify.py": (DOCKER / "verify.py").read_text(),
-        **{f"rootfs{path}": text for path, text in chosen.files.items()},
-        **{f"smoke/{path.name}": path.read_text() for path in sorted((DOCKER / "smoke").glob("*.*"))},
-    }
+    texts = _texts(chosen, lock, extra)
     dockerfile = _dockerfile(chosen.env)
     key = files.content_key(
-        [release.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, extra.commit,
+        [pin.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, extra.commit,
          image_base.key, stage_base.key, lock.uv_platform, version("uv")]
     )  # fmt: skip
-    copies = {"packages/uv": Path(find_uv_bin()), **{f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}}
-    if extra.archive:
-        copies["packages/cut-cross-entropy.tar.gz"] = extra.archive
-    if sources.ca_bundle:
-        copies["packages/ca.pem"] = sources.ca_bundle
-    # Not part of the key: where packages come from. Their hashes are. The folder of wheels is there in any case.
-    texts["packages/wheels/.keep"] = ""
-    texts["packages/uv.toml"] = f'index = [{{ url = "{sources.index}", default = true }}]\n' if sources.index else ""
+    # Where packages come from is not part of the key: their hashes are. The folder of wheels is there in any case.
+    index = f"index = [{{ url = {json.dumps(sources.index)}, default = true }}]\n" if sources.index else ""
     return ImagePlan(
-        flavour=chosen, release=release, architecture=architecture, lock=lock, cce=extra, sources=sources,
-        base=image_base, build_base=stage_base, dockerfile=dockerfile, texts=texts, copies=copies,
+        flavour=chosen, release=pin, architecture=architecture, lock=lock, cce=extra, sources=sources,
+        base=image_base, build_base=stage_base, dockerfile=dockerfile,
+        texts={**texts, "packages/uv.toml": index, "packages/wheels/.keep": ""},
+        copies=_copies(lock, extra, sources),
         links={f"rootfs{path}": target for path, target in chosen.links.items()},
         key=key, store=settings.store, force=force,
     )  # fmt: skip
+
+
+def _texts(flavour: Flavour, lock: Lock, cce: Cce) -> dict[str, str]:
+    """Return the files of the build context that decide what the image holds."""
+    return {
+        "packages/lock.txt": lock.path.read_text(),
+        "packages/build.txt": (DOCKER / "locks/build.txt").read_text(),
+        "rootfs/etc/axolotl-env/packages.json": _package_list(lock.packages, cce),
+        "rootfs/etc/axolotl-env/checks.json": flavour.checks.model_dump_json(indent=1) + "\n",
+        "rootfs/etc/axolotl-env/verify.py": (DOCKER / "verify.py").read_text(),
+        **{f"rootfs{path}": text for path, text in flavour.files.items()},
+        **{f"smoke/{path.name}": path.read_text() for path in sorted((DOCKER / "smoke").glob("*.*"))},
+    }
+
+
+def _copies(lock: Lock, cce: Cce, sources: Sources) -> dict[str, Path]:
+    """Return the files of the build context that are taken as they are; only the first stage sees them."""
+    copies = {"packages/uv": Path(find_uv_bin())}
+    copies |= {f"packages/wheels/{wheel.name}": wheel for wheel in lock.wheels}
+    if cce.archive:
+        copies["packages/cut-cross-entropy.tar.gz"] = cce.archive
+    if sources.ca_bundle:
+        copies["packages/ca.pem"] = sources.ca_bundle
+    return copies
 
 
 def _dockerfile(env: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lo
 from axolotl_env.release.cce import Cce, find_cce
 from axolotl_env.release.flavour import Flavour, load_flavour
 from axolotl_env.release.lock import Lock, choose_lock
-from axolotl_env.release.move import PinPlan, move_pin, plan_pin
+from axolotl_env.release.move import PinPlan, move_pin, plan_pin, require_pinned
 from axolotl_env.release.pin import Release, load_release
 from axolotl_env.release.sources import Sources, find_sources
 
@@ -26,4 +26,5 @@ __all__ = [
     "load_release",
     "move_pin",
     "plan_pin",
+    "require_pinned",
 ]

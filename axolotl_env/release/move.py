@@ -66,9 +66,8 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
         WorkFailedError: no set of packages fits.
     """
     current, sources = load_release(), find_sources(settings)
-    cache = settings.store / "cache/github"
     try:
-        found = _ask(GitHub(settings.github_api, settings.github, cache, token_of()), to)
+        found = _ask(_github(settings), to)
     except MissingError as error:
         why = f"GitHub cannot be asked ({error.fault.what})"
         if to == "latest":
@@ -108,6 +107,26 @@ def _target(found: GithubRelease, sources: Sources, settings: Settings) -> Relea
     )  # fmt: skip
 
 
+def require_pinned(settings: Settings, asked: str) -> Release:
+    """Return the pinned release, if it is the one that is asked for: ``latest``, a tag or version; empty is any.
+
+    Raises:
+        BadInputError: another is pinned; the hint says how to move the pin.
+        MissingError: GitHub is needed to know what ``latest`` is, and cannot be asked.
+    """
+    current = load_release()
+    if not asked:
+        return current
+    tag = _tag(asked) if asked != "latest" else _ask(_github(settings), asked).tag
+    if tag != current.tag:
+        raise BadInputError(
+            f"{tag} is asked for, but {current.tag} is pinned, and the locks belong to it",
+            where="--release",
+            hint=f"invoke pin-release --to {tag}",
+        )
+    return current
+
+
 def move_pin(plan: PinPlan) -> None:
     """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back."""
     old = {path: path.read_text() for path in plan.texts if path.is_file()}
@@ -121,6 +140,10 @@ def move_pin(plan: PinPlan) -> None:
             else:
                 path.unlink(missing_ok=True)
         raise
+
+
+def _github(settings: Settings) -> GitHub:
+    return GitHub(settings.github_api, settings.github, settings.store / "cache/github", token_of())
 
 
 def _ask(github: GitHub, to: str) -> GithubRelease:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from axolotl_env.errors import BadInputError
+from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.image import ImagePlan, plan_image
 from axolotl_env.release.sources import find_sources
 from axolotl_env.settings import ROOT, Settings
@@ -82,6 +82,21 @@ def test_the_key_does_not_change_with_the_folder_or_where_packages_come_from(
     assert first.key == second.key == key(copy).strip()
     assert "https://mirror.example.org/simple" in second.texts["packages/uv.toml"]
     assert second.copies["packages/ca.pem"] == bundle
+
+
+def test_a_release_is_built_only_if_it_is_the_pinned_one(settings: Settings) -> None:
+    pinned = plan(settings).release
+    assert plan_image(settings, flavour="cpu", release=pinned.tag).release == pinned
+    assert plan_image(settings, flavour="cpu", release=pinned.version).release == pinned
+    with pytest.raises(BadInputError, match=r"v0\.1\.0 is asked for") as caught:
+        plan_image(settings, flavour="cpu", release="v0.1.0")
+    assert caught.value.fault.hint == "invoke pin-release --to v0.1.0"
+    with pytest.raises(BadInputError, match="'newest' is no release"):
+        plan_image(settings, flavour="cpu", release="newest")
+    # What the latest is must be known, not guessed.
+    nowhere = settings.model_copy(update={"github_api": "http://127.0.0.1:9", "github": "/nonexistent"})
+    with pytest.raises(MissingError):
+        plan_image(nowhere, flavour="cpu", release="latest")
 
 
 def test_a_mirror_that_was_chosen_makes_another_base(settings: Settings) -> None:
