@@ -5,12 +5,16 @@ In: an axolotl YAML, a DeepSpeed JSON, data sets. Out: findings about them, and 
 
 from __future__ import annotations
 
-from axolotl_env.training.config.check import ConfigReport, check_config
-from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
-from axolotl_env.training.data.report import show as show_data
-from axolotl_env.training.estimate import Estimate, estimate
-from axolotl_env.training.log import Metrics, parse_line
-from axolotl_env.training.make import ConfigPlan, plan_config, write_config
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from axolotl_env.training.config.check import ConfigReport, check_config
+    from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
+    from axolotl_env.training.data.report import show as show_data
+    from axolotl_env.training.log import Metrics, parse_line
+    from axolotl_env.training.make import ConfigPlan, plan_config, write_config
+    from axolotl_env.training.memory import Estimate, estimate
 
 __all__ = [
     "ConfigPlan",
@@ -28,3 +32,28 @@ __all__ = [
     "show_data",
     "write_config",
 ]
+
+# Imported when they are asked for: the workers of check-data and the readers of logs need a tenth of all this.
+_HOMES = {
+    "ConfigReport": ("config.check", "ConfigReport"),
+    "check_config": ("config.check", "check_config"),
+    "DataReport": ("data.report", "DataReport"),
+    "check_data": ("data.report", "check_data"),
+    "convert_data": ("data.report", "convert_data"),
+    "mend_data": ("data.report", "mend_data"),
+    "show_data": ("data.report", "show"),
+    "Estimate": ("memory", "Estimate"),
+    "estimate": ("memory", "estimate"),
+    "Metrics": ("log", "Metrics"),
+    "parse_line": ("log", "parse_line"),
+    "ConfigPlan": ("make", "ConfigPlan"),
+    "plan_config": ("make", "plan_config"),
+    "write_config": ("make", "write_config"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is exported
+    if name not in _HOMES:
+        raise AttributeError(name)
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f"axolotl_env.training.{module}"), attribute)

@@ -139,6 +139,8 @@ class _Run:
 
     def jsonl(self) -> None:
         """Learn the shape and the types from the head, then check the rest on all cores."""
+        if self._processes > 1:
+            workers.prepare()
         head = sources.head(self.source)
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.found("utf-16", 0, 1, {})

@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -35,6 +36,7 @@ class Part(NamedTuple):
 
 
 Work = TypeVar("Work")
+_CONTEXT = multiprocessing.get_context("forkserver")
 
 _worker: tuple[Setup, BlockChecker] | None = None
 
@@ -71,16 +73,21 @@ def check_rows(group: int) -> Part:
     return Part(tally, crlf=False, size=0)
 
 
+def prepare() -> None:
+    """Start the process that the workers are forked from, so that its imports run beside what is done meanwhile."""
+    # Workers come from one clean process: no lock of a thread of ours is copied.
+    _CONTEXT.set_forkserver_preload([__name__])
+    forkserver.ensure_running()
+
+
 def mapped(function: Callable[[Work], Part], setup: Setup, work: Iterable[Work], processes: int) -> Iterator[Part]:
     """Yield ``function(piece)`` for each piece of work in its order; one process runs it here."""
     if processes == 1:
         _start(setup)
         yield from map(function, work)
         return
-    # Workers come from one clean process: no lock of a thread of ours is copied.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(processes, context, _start, (setup,))
+    prepare()
+    pool = ProcessPoolExecutor(processes, _CONTEXT, _start, (setup,))
     pending: deque[Future[Part]] = deque()
     try:
         for piece in work:
