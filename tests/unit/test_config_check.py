@@ -492,7 +492,7 @@ def test_what_is_no_config_is_refused_with_its_place(tmp_path: Path, content: st
     assert caught.value.fault.where.endswith(where)
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

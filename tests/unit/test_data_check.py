@@ -392,7 +392,7 @@ def test_a_type_that_changes_after_ten_megabytes_is_told_with_its_line(large: Pa
     assert [(f.line, f.column) for f in found] == [(26_001, more.index('"x", "day"') + 1)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

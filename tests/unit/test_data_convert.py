@@ -94,7 +94,7 @@ def test_what_cannot_become_something_else_is_refused(tmp_path: Path, sample: ob
     assert list(tmp_path.iterdir()) == [tmp_path / "in.jsonl"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["user", "assistant"]), st.text(min_size=1, max_size=20)), min_size=1, max_size=5
