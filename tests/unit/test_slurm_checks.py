@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from axolotl_env.edf import Mount
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
@@ -130,7 +131,7 @@ def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
     place.keys["deepspeed"] = "zero2.json"
     plan = place.plan()
     assert plan.files["deepspeed.json"] == '{"a": 1}'
-    assert f"deepspeed: {plan.job.run_folder}/deepspeed.json" in plan.files["config.yaml"]
+    assert yaml.safe_load(plan.files["config.yaml"])["deepspeed"] == f"{plan.job.run_folder}/deepspeed.json"
 
 
 @pytest.mark.parametrize(
