@@ -80,7 +80,7 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
     latest = found.tag if to in ("", "latest") else ""
     notices = tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice)
     if found.version == current.version:
-        target = current.model_copy(update={"commit": _same_commit(current, found)})
+        target = current.model_copy(update={"commit": same_commit(current, found)})
     else:
         target = _target(found, sources, settings)
     # A look at what is pinned already needs no locks; asked for by name it renews those that a flavour has outgrown.
@@ -158,7 +158,12 @@ def _tag(to: str) -> str:
     return f"v{to.removeprefix('v')}"
 
 
-def _same_commit(current: Release, found: GithubRelease) -> str:
+def same_commit(current: Release, found: GithubRelease) -> str:
+    """Return the commit of the pinned tag, as far as pin or GitHub know it.
+
+    Raises:
+        ConflictError: they differ: somebody moved the tag.
+    """
     if current.commit and found.commit and current.commit != found.commit:
         raise ConflictError(
             f"the tag {current.tag} was moved: the pin says {current.commit[:12]}, GitHub {found.commit[:12]}",
