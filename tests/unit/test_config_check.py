@@ -143,6 +143,15 @@ def test_fix_changes_the_wrong_line_and_nothing_else(tmp_path: Path, rule: str) 
     assert rule not in {f.rule for f in report.findings}
 
 
+def test_fix_keeps_the_line_ends_of_windows(tmp_path: Path) -> None:
+    file = tmp_path / "windows.yaml"
+    lines = [*BASE.splitlines(), "# ✓", "eval_set_size: 0.1", "type: Auto", "flash_attn_rms_norm: true", "seed: 1", ""]
+    file.write_bytes("\r\n".join(lines).encode())
+    check_config(str(file), Settings(store=tmp_path, flavour="gh200"), fix=True)
+    wanted = [*BASE.splitlines(), "# ✓", "val_set_size: 0.1", "model_type: Auto", "seed: 1", ""]
+    assert file.read_bytes() == "\r\n".join(wanted).encode()
+
+
 def test_the_dataloader_rule_counts_the_job(tmp_path: Path) -> None:
     config = BASE.replace("dataloader_num_workers: 4\n", "")
     assert check(tmp_path, config, site="clariden", nodes="16")[0].what.startswith(

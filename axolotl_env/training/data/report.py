@@ -173,7 +173,7 @@ def _entry(path: Path, entries: Sequence[tuple[Path, Shape]], config: document.D
 
 
 def _too_long(file: DataFile, ratio: tokens.Ratio, limit: int) -> DataFile:
-    count = sum(n for step, n in file.lengths.items() if step * LENGTH_STEP * ratio.tokens_per_character > limit)
+    count = sum(n for step, n in file.lengths.items() if _length(step, ratio) > limit)
     if not count:
         return file
     rule = rules()["too-long"]
@@ -189,14 +189,19 @@ def _too_long(file: DataFile, ratio: tokens.Ratio, limit: int) -> DataFile:
     return file.model_copy(update={"counts": {**file.counts, "too-long": count}, "findings": (*file.findings, finding)})
 
 
+def _length(step: int, ratio: tokens.Ratio) -> int:
+    """Return the tokens of a sample; the middle of a step of characters stands for all in it."""
+    return max(1, round((step + 0.5) * LENGTH_STEP * ratio.tokens_per_character))
+
+
 def tokens_of(
     files: Sequence[DataFile], ratios: Sequence[tokens.Ratio], batches: packing.Batches | None
 ) -> Mapping[int, int]:
-    """Return samples by their length in tokens; the middle of each step of characters stands for it."""
+    """Return samples by their length in tokens."""
     lengths: Counter[int] = Counter()
     for file, ratio in zip(files, ratios, strict=True):
         for step, count in file.lengths.items():
-            length = max(1, round((step + 0.5) * LENGTH_STEP * ratio.tokens_per_character))
+            length = _length(step, ratio)
             if batches and file.shape.kind == "text" and length > batches.sequence_len:
                 # axolotl cuts a long text into pieces; only conversations are dropped.
                 lengths[batches.sequence_len] += count * (length // batches.sequence_len)
