@@ -130,15 +130,17 @@ def require_pinned(settings: Settings, asked: str) -> Release:
 def move_pin(plan: PinPlan) -> None:
     """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back."""
     old = {path: path.read_text() for path in plan.texts if path.is_file()}
+    written: list[Path] = []
     try:
         for path, text in plan.texts.items():
             files.write(path, text)
+            written.append(path)
     except BaseException:
-        for path in plan.texts:
+        for path in written:
             if path in old:
                 files.write(path, old[path])
             else:
-                path.unlink(missing_ok=True)
+                path.unlink()
         raise
 
 
