@@ -142,7 +142,7 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
         faults += error.faults or (error.fault,)
     if environment:
         try:
-            manifest = read_manifest(Path(environment.image))
+            manifest = read_manifest(Path(environment.image)) if environment.image else None
         except BadInputError as error:
             faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
         faults += _image_faults(environment, manifest, site)

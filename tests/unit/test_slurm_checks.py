@@ -196,6 +196,16 @@ def test_an_image_for_other_nodes_or_of_another_size_is_refused(place: Place) ->
     assert "the image has 4 bytes, its manifest says 5" in faults
 
 
+def test_an_edf_without_an_image_is_refused(place: Place) -> None:
+    place.plan()
+    place.edf.write_text(f"mounts = {json.dumps(place.mounts)}\n")
+    with pytest.raises(BadInputError) as caught:
+        check(JobRequest(str(place.config), edf=str(place.edf)), place.settings, dry_run=True, environ=place.environ)
+    assert [fault.what for fault in caught.value.faults] == [
+        "the EDF names no image: the job would run on the bare node"
+    ]
+
+
 def test_tokens_that_others_can_read_are_refused(place: Place) -> None:
     file = place.folder / ".config/axolotl-env/secrets"
     file.parent.mkdir(parents=True)
