@@ -65,8 +65,14 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._api.close()
+        if isinstance(error, APIError):
+            raise WorkFailedError(f"the engine refused: {error.explanation}", where=self.name) from error
+        if isinstance(error, RequestException | UrllibError):
+            raise MissingError(
+                "the engine went away in the middle of the work", where=self.name, hint="is it running?"
+            ) from error
 
     @property
     def name(self) -> str:
@@ -133,10 +139,6 @@ class Engine:
                     platform=platform or None, nocache=fresh, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
                 _follow(stream, _Log(record, show, made))
-            except APIError as error:
-                raise WorkFailedError(f"the engine refused the build: {error.explanation}", where=name) from error
-            except (RequestException, UrllibError) as error:
-                raise MissingError(f"the engine went away during the build: {error}", hint="is it running?") from error
             except BaseException:
                 # A client that is gone makes the engine give up the build.
                 show("giving up: waiting for the engine")
