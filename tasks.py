@@ -23,8 +23,10 @@ class Command(Task):  # type: ignore[type-arg]
     """A task whose failures are shown as clean lines on stderr, with the exit code of their kind."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Invoke's own signature
-        """Run the task; Ctrl-C and SIGTERM both unwind it, so that every ``finally`` cleans up."""
+        """Run the task; Ctrl-C, SIGTERM and a lost terminal unwind it, so that every ``finally`` cleans up."""
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, _interrupt)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         try:
             return super().__call__(*args, **kwargs)

@@ -7,14 +7,16 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import filelock
+import psutil
 
 from axolotl_env.errors import BadInputError, ConflictError
 
@@ -52,29 +54,37 @@ def lock(path: Path, *, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path`` that takes its place when the block ends well.
 
     The file and its folder are fsynced around the rename. When the block raises, the temporary file is
-    removed and the old one stays. Leftovers of earlier runs (kill -9) are removed first, so call it with
-    the output's :func:`lock` held where two runs may meet.
+    removed and the old one stays. What a killed run on this machine left is removed first.
+
+    Args:
+        path: the file to be.
+        mode: its permissions; None keeps those of the old file, or takes what the umask leaves of a new one.
 
     Raises:
         BadInputError: ``path`` is a folder, or its folder cannot be written.
     """
     check_output(path)
     make_folder(path.parent)
-    for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        old.unlink(missing_ok=True)
+    # The host is in the name: of another node's process nothing can be known here.
+    prefix = f".{path.name}.{socket.gethostname()}."
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.partial"):
+        if not psutil.pid_exists(int(left.name.removeprefix(prefix).split(".")[0])):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        temporary.touch(exist_ok=False)
+        if mode is None and path.is_file():
+            mode = stat.S_IMODE(path.stat().st_mode)
+        if mode is not None:
+            temporary.chmod(mode)
     except OSError as error:
         raise _unwritable(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(mode)
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
@@ -82,7 +92,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
     """Write a small file as a whole: readers see the old content or the new, never a part."""
     with replacing(path, mode=mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -25,7 +25,7 @@ MOUNTED = (
 # Without root: a user namespace of Podman's, in which a FUSE mount is allowed.
 MOUNTED_ROOTLESS = (
     "podman", "unshare", "sh", "-ec",
-    'squashfuse "$1" "$2"; tree=$2; shift 2; "$@" && code=0 || code=$?; fusermount -u "$tree"; exit $code', "sh",
+    'squashfuse "$1" "$2"; tree=$2; shift 2; trap \'fusermount -u "$tree"\' EXIT; trap "exit 143" TERM HUP; "$@"', "sh",
 )  # fmt: skip
 DROPPED_FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL")
 """Both engines drop these from the job's environment unless the EDF sets them."""

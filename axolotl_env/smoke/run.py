@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,7 +132,11 @@ def plan_smoke(
     key = files.content_key([manifest.sha256, edf, processes, arguments, content])
     folder = reports / f"smoke-{key[:12]}"
     report = folder / "report.json"
-    present = SmokeReport.load(report) if report.is_file() and not force else None
+    present = None
+    if not force:
+        # One that is not there, or of another version of this tool, counts for nothing.
+        with contextlib.suppress(BadInputError):
+            present = SmokeReport.load(report)
     if present and not (present.healthy and present.key == key):
         present = None
     return SmokePlan(environment, manifest, int(processes), tuple(arguments), mounts, folder, key, present)

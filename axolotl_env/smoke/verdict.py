@@ -2,11 +2,12 @@
 
 A NaN loss is masked by the Trainer's running average, and exit code 0 also follows a Ctrl-C: so the gradient
 norm, the learning rate, the trainable tokens, the closing lines and the weights each must be right
-(docs: reference of axolotl 0.19.0, transformers 5.16 ``logging_nan_inf_filter``).
+(seen with axolotl 0.19.0; transformers 5.16, ``logging_nan_inf_filter``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -41,7 +42,9 @@ class Observed:
         if PROBE in line:
             # Two processes may have written on one line.
             for text in line.split(PROBE)[1:]:
-                self.probes.append(json.JSONDecoder().raw_decode(text)[0])
+                # One that is torn counts as not reported.
+                with contextlib.suppress(ValueError):
+                    self.probes.append(json.JSONDecoder().raw_decode(text)[0])
         elif (metrics := parse_line(line)) and "loss" in metrics:
             self.steps.append(metrics)
         else:

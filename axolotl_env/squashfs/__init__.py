@@ -1,8 +1,8 @@
 """Image → squashfs: the one file that the container engine starts, and a manifest that says what it holds.
 
 In: an :class:`~axolotl_env.image.Image`. Out: ``NAME.sqsh`` with the contract that ``enroot import`` leaves
-(``/etc/rc``, ``/etc/environment``, …), and ``NAME.sqsh.json`` beside it. Either both are new and whole, or
-the old ones stay.
+(``/etc/rc``, ``/etc/environment``, …), and ``NAME.sqsh.json`` beside it. A file is new and whole or the old
+one; a manifest that does not belong to it is never there.
 """
 
 from __future__ import annotations

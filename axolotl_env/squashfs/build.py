@@ -121,7 +121,8 @@ def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
             options=OPTIONS,
             tools={"mksquashfs": version, "engine": image.engine},
         )
-    # After the file: a manifest that is a rename ahead would vouch for the old file.
+        # Before the file takes its place: a manifest must never vouch for another file.
+        manifest_path(path).unlink(missing_ok=True)
     manifest.save(manifest_path(path))
     return manifest
 

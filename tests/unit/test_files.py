@@ -31,6 +31,25 @@ def test_a_file_is_written_whole_with_its_mode(target: Path) -> None:
     assert names(target.parent) == [target.name]
 
 
+def test_a_private_file_stays_private_and_a_new_one_obeys_the_umask(target: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        files.write(target, "one")
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    finally:
+        os.umask(old)
+    files.write(target, "two")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_two_runs_that_meet_do_not_take_each_others_work(target: Path) -> None:
+    with files.replacing(target) as first, files.replacing(target) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first"
+    assert names(target.parent) == [target.name]
+
+
 def test_a_failure_keeps_the_old_file_and_leaves_nothing(target: Path) -> None:
     files.write(target, "old")
 

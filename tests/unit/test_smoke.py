@@ -99,6 +99,11 @@ def test_two_probes_on_one_line_are_both_read() -> None:
     assert verdict(lines, processes=2) == ""
 
 
+def test_a_torn_report_counts_as_missing() -> None:
+    lines = [probe(0, 2), probe(1, 2)[:-20], *healthy_log()[1:]]
+    assert "1 of 2 processes reported" in verdict(lines, processes=2)
+
+
 def test_a_crash_names_the_exception_and_not_torchruns_summary() -> None:
     lines = [
         "Traceback (most recent call last):",
