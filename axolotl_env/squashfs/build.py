@@ -16,7 +16,7 @@ from axolotl_env import console, files, process
 from axolotl_env.errors import MissingError, WorkFailedError
 from axolotl_env.image import Image, ImagePlan, build_image, export_image
 from axolotl_env.squashfs.contract import DROPPED, contract_files
-from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_path, read_manifest
+from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_path, usable_manifest
 
 # zstd level 1 in blocks of 256 KiB: a tenth of the time and a third of the size of Enroot's own options.
 COMPRESSION = ("-comp", "zstd", "-Xcompression-level", "1", "-b", "256K")
@@ -57,7 +57,7 @@ def plan_squashfs(image: ImagePlan, path: Path, *, force: bool = False) -> Squas
     files.check_output(path)
     contract = Path(__file__).with_name("contract.py").read_text()
     key = files.content_key([image.key, OPTIONS, contract])
-    present = read_manifest(path)
+    present = usable_manifest(path)
     usable = present is not None and present.key == key and path.is_file() and path.stat().st_size == present.size
     return SquashfsPlan(image, path, key, present if usable and not force else None)
 

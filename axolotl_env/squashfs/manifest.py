@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from axolotl_env import files
-from axolotl_env.errors import MissingError
+from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.image import ImagePlan
 from axolotl_env.records import Record
 from axolotl_env.release import Release
@@ -65,6 +65,14 @@ def read_manifest(squashfs: Path) -> Manifest | None:
     return Manifest.load(path) if files.kind(path) == "file" else None
 
 
+def usable_manifest(squashfs: Path) -> Manifest | None:
+    """Return the manifest beside a squashfs; one of another version of this tool counts as none."""
+    try:
+        return read_manifest(squashfs)
+    except BadInputError:
+        return None
+
+
 def default_path(settings: Settings, image: ImagePlan) -> Path:
     """Return where ``build-image`` puts a squashfs that was given no name."""
     return settings.store / "images" / f"axolotl-{image.release.version}-{image.flavour.name}.sqsh"
@@ -78,7 +86,7 @@ def newest(settings: Settings) -> Path:
     """
     folder = settings.store / "images"
     made = [
-        path for path in folder.glob("*.sqsh") if (found := read_manifest(path)) and found.flavour == settings.flavour
+        path for path in folder.glob("*.sqsh") if (found := usable_manifest(path)) and found.flavour == settings.flavour
     ]
     if not made:
         raise MissingError(

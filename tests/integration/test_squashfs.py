@@ -19,6 +19,7 @@ from axolotl_env.image.engine import Engine
 from axolotl_env.release import Release
 from axolotl_env.squashfs import read_manifest
 from axolotl_env.squashfs.build import write_squashfs
+from axolotl_env.squashfs.manifest import manifest_path, usable_manifest
 
 pytestmark = pytest.mark.engine
 
@@ -203,3 +204,13 @@ def test_a_converter_that_ends_well_with_half_a_file_is_found(
         write_squashfs(routed, tmp_path / "x.sqsh", key="key")
     assert (tmp_path / "x.sqsh").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bin", "x.sqsh"]
+
+
+def test_a_manifest_of_another_version_of_this_tool_means_that_the_file_is_made_again(
+    image: Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.sqsh"
+    write_squashfs(image, path, key="key")
+    assert usable_manifest(path)
+    manifest_path(path).write_text('{"of": "the future"}')
+    assert usable_manifest(path) is None
