@@ -1,6 +1,7 @@
 """Tokens: kept in a file that only the user can read, read by the job when it runs, never shown.
 
-They are in no script, record, command line or setting. The file holds a ``NAME=VALUE`` a line.
+They are in no script, record, command line or setting. The file holds a ``NAME=VALUE`` a line; blank lines and
+those that begin with # are for people.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def secret_names(path: Path) -> tuple[str, ...]:
     """Return the names that are kept, not their values.
 
     Raises:
-        BadInputError: others could read the file, or it cannot be read.
+        BadInputError: others could read the file, it cannot be read, or a line is not ``NAME=VALUE``.
     """
     return tuple(_read(path))
 
@@ -74,7 +75,19 @@ def _read(path: Path) -> dict[str, str]:
         raise BadInputError(f"cannot be read: {error}", where=str(path)) from error
     if mode & 0o077:
         raise BadInputError("others can read your tokens", where=str(path), hint=f"chmod 600 {path}")
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    kept = {}
+    # As the job reads it: a line ends at a line feed, nowhere else.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not (equals and NAME.fullmatch(name)):
+            # Never the line itself: it may hold a token.
+            raise BadInputError(
+                "is not NAME=VALUE", where=f"{path}:{number}", hint="no `export`, and no blanks before the = sign"
+            )
+        kept[name] = value
+    return kept
 
 
 def _write(path: Path, kept: Mapping[str, str]) -> None:

@@ -217,6 +217,15 @@ def test_tokens_that_others_can_read_are_refused(place: Place) -> None:
     assert place.check() == ()
 
 
+@pytest.mark.parametrize("line", ["export HF_TOKEN=hf_EXAMPLE0000", "hf_EXAMPLE0000", "HF TOKEN=hf_EXAMPLE0000"])
+def test_a_line_that_is_no_token_is_named_by_its_number_alone(place: Place, line: str) -> None:
+    file = place.folder / ".config/axolotl-env/secrets"
+    file.parent.mkdir(parents=True)
+    file.touch(mode=0o600)
+    file.write_text(f"# mine\n\n{line}\n")
+    assert place.check() == (f"{file}:3: is not NAME=VALUE",)
+
+
 def test_without_slurm_a_submission_ends_with_what_to_install(place: Place) -> None:
     with pytest.raises(MissingError, match="sbatch is not installed"):
         place.plan(dry_run=False)

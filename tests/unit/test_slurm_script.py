@@ -130,6 +130,22 @@ def test_any_printable_path_arrives_unchanged_at_the_program(value: str) -> None
     assert done.stdout.decode().split("\n")[-1] == f"/{value}"
 
 
+def test_tokens_reach_the_steps_and_a_line_that_is_none_is_not_printed(tmp_path: Path) -> None:
+    kept = tmp_path / "secrets"
+    kept.write_text("# mine\n\nexport A=hidden\nB C=hidden\nHF_TOKEN=a b=$HOME\nLAST=no line feed")
+    script = render(inputs(secrets_file=kept), CPU)
+    head = script[: script.index("# Where the processes meet")]
+    done = subprocess.run(
+        ["bash", "-c", f'{head}\ntrap - EXIT; printf "%s|%s|%s" "$HF_TOKEN" "$LAST" "${{A-none}}"'],
+        env={"SLURM_JOB_NODELIST": "x", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "a b=$HOME|no line feed|none"
+    assert "hidden" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
