@@ -104,10 +104,12 @@ def bootstrap(plan: BasePlan) -> Path:
         return plan.tar
     sources = bootstrap_lines(plan.mirror, plan.suite)
     program = require_programs(plan)
+    # Not the whole address: apt's own may hold a password.
+    mirror = urlsplit(sources[0].split()[1]).hostname
     with (
         files.lock(plan.tar, what="the base"),
         files.replacing(plan.tar) as partial,
-        console.step(f"bootstrap Debian for {plan.architecture} from {urlsplit(sources[0].split()[1]).netloc}") as step,
+        console.step(f"bootstrap Debian for {plan.architecture} from {mirror}") as step,
     ):
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(plan.epoch)}
         try:
@@ -116,7 +118,7 @@ def bootstrap(plan: BasePlan) -> Path:
             lines = [line for line in error.result.stdout.splitlines() if line.startswith(("E:", "W:", "Err"))]
             raise WorkFailedError(
                 "the base could not be bootstrapped: " + ("\n  │ ".join(["", *lines[-6:]]) or str(error)),
-                where=sources[0],
+                where=f"mirror {mirror}",
                 hint="is the mirror reachable? another one: the setting debian_mirror",
             ) from error
     for old in set(plan.tar.parent.glob(f"base-{plan.suite}-{plan.architecture}-*.tar")) - {plan.tar}:
