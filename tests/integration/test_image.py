@@ -223,7 +223,7 @@ def test_a_mirror_that_does_not_answer_is_named_and_leaves_no_part_of_a_base(
     plan = plan_image(Settings(store=store, debian_mirror="http://127.0.0.1:9/debian"), flavour="cpu")
     with pytest.raises(WorkFailedError, match="could not be bootstrapped") as caught:
         build_image(plan)
-    assert "127.0.0.1:9" in caught.value.fault.where
+    assert "127.0.0.1" in caught.value.fault.where
     assert not [path for path in store.rglob("*") if path.is_file() and path.suffix != ".log"]
     assert {tag for found in engine.images.list("axolotl-env/base") for tag in found.tags} == before
 
