@@ -24,7 +24,7 @@ from axolotl_env.slurm.script import ScriptInputs, render
 from axolotl_env.slurm.secrets import secrets_path
 from axolotl_env.slurm.show import say
 from axolotl_env.slurm.submit import submit
-from axolotl_env.smoke import Observed, SmokeReport, judge
+from axolotl_env.smoke import Observed, SmokeReport, check_assignments, judge
 from axolotl_env.squashfs import read_manifest
 
 PROGRAMS = "/opt/axolotl-env/smoke"
@@ -103,6 +103,7 @@ def plan_smoke_job(
         BadInputError: something in the request or the EDF cannot work.
         MissingError: Slurm is not there or does not answer.
     """
+    check_assignments(request.assignments)
     site, environment, nodes = check_shell(request, settings, dry_run=dry_run, environ=environ)
     started = datetime.now().astimezone()
     run_folder = settings.store / "runs" / f"smoke-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -16,6 +16,7 @@ import yaml
 
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.mounts import View
+from axolotl_env.training import assign
 
 RESUMING = {
     "auto_resume_from_checkpoints": True,
@@ -59,10 +60,7 @@ def read(path: Path, assignments: tuple[str, ...]) -> tuple[str, dict[str, Any]]
     if not assignments:
         return text, content
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not (key and equals):
-            raise BadInputError(f"{assignment!r} is not KEY=VALUE", where="--set")
-        content[key] = parse(value, f"--set {key}")
+        assign(content, assignment)
     return dump(content), content
 
 
@@ -77,7 +75,8 @@ def parse(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadInputError(f"is not YAML: {error.problem}", where=f"{where}{line}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that does not exist, a number of thousands of digits.
         raise BadInputError(f"is not YAML: {error}", where=where) from error
 
 

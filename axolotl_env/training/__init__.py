@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from axolotl_env.training.assignment import assign
     from axolotl_env.training.config.check import ConfigReport, check_config
     from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
     from axolotl_env.training.data.report import show as show_data
@@ -22,6 +23,7 @@ __all__ = [
     "DataReport",
     "Estimate",
     "Metrics",
+    "assign",
     "check_config",
     "check_data",
     "convert_data",
@@ -35,6 +37,7 @@ __all__ = [
 
 # Imported when they are asked for: the workers of check-data and the readers of logs need a tenth of all this.
 _HOMES = {
+    "assign": ("assignment", "assign"),
     "ConfigReport": ("config.check", "ConfigReport"),
     "check_config": ("config.check", "check_config"),
     "DataReport": ("data.report", "DataReport"),

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -17,6 +16,7 @@ from axolotl_env import files
 from axolotl_env.errors import BadInputError, ConflictError, Fault
 from axolotl_env.settings import ROOT
 from axolotl_env.training import document
+from axolotl_env.training.assignment import assign
 from axolotl_env.words import nearest
 
 CONFIGS = ROOT / "configs"
@@ -71,7 +71,7 @@ def plan_config(
             config[key] = value
             folders[key] = CONFIGS if path.parent == OVERLAYS else path.parent
     for assignment in assignments:
-        _assign(config, assignment)
+        assign(config, assignment)
         folders.pop(assignment.partition("=")[0], None)
     target = Path(output).expanduser().absolute() if output else Path.cwd() / f"{name}.yaml"
     _render(config, {**environ, "NAME": name}, source)
@@ -134,38 +134,6 @@ def _load(yaml_: YAML, path: Path) -> CommentedMap:
     value = yaml_.load(text)
     assert isinstance(value, CommentedMap)
     return value
-
-
-def _assign(config: CommentedMap, assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    if not equals or not key:
-        raise BadInputError(f"{assignment!r} is not KEY=VALUE", where="--set", hint="e.g. --set learning_rate=2.0e-5")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInputError(f"the value is not YAML: {text}", where=f"--set {key}") from error
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        value = float(value)  # 1e-5 is a string in YAML 1.1, and needs no quotes
-    *parents, last = key.split(".")
-    place: Any = config
-    for part in parents:
-        place = _step(place, part, key)
-    if isinstance(place, list):
-        _step(place, last, key)
-        place[int(last)] = value
-    elif isinstance(place, dict):
-        place[last] = value
-    else:
-        raise BadInputError(f"there is nothing to set inside {'.'.join(parents)}", where=f"--set {key}")
-
-
-def _step(place: object, part: str, key: str) -> object:
-    if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
-        return place[int(part)]
-    if isinstance(place, dict):
-        return place.setdefault(part, CommentedMap())
-    what = f"has {len(place)} items, counted from 0" if isinstance(place, list) else "is a single value"
-    raise BadInputError(f"{part!r} cannot be reached: what it is in {what}", where=f"--set {key}")
 
 
 def _render(value: Any, environ: Mapping[str, str], source: Path) -> None:  # noqa: ANN401 - any YAML value

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from axolotl_env.edf import Mount
+from axolotl_env.edf import Mount, resolve
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
 from axolotl_env.settings import Settings
-from axolotl_env.slurm import JobRequest, check, plan_job, submit
+from axolotl_env.slurm import JobRequest, check, plan_job, plan_smoke_job, submit
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.plan import slug
+from axolotl_env.smoke import plan_smoke
 
 
 class Place:
@@ -118,9 +119,12 @@ def test_every_fault_is_named_at_once(place: Place) -> None:
     assert "datasets[1]" not in faults
 
 
-def test_a_missing_file_comes_with_the_nearest_name(place: Place) -> None:
-    (place.folder / "zero2.json").write_text("{}")
-    place.keys["deepspeed"] = "./zero3.json"
+@pytest.mark.parametrize("written", ["./zero3.json", "zero3.json", "deepspeed/zero3.json"])
+def test_a_missing_file_comes_with_the_nearest_name(place: Place, written: str) -> None:
+    nearest = (place.folder / written).with_name("zero2.json")
+    nearest.parent.mkdir(exist_ok=True)
+    nearest.write_text("{}")
+    place.keys["deepspeed"] = written
     with pytest.raises(BadInputError) as caught:
         place.plan()
     assert caught.value.faults[0].hint == "did you mean zero2.json?"
@@ -138,6 +142,7 @@ def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
     ("text", "said"),
     [
         (b"a: [1\nb: 2\n", ":2: is not YAML"),
+        (b"a: 2026-13-45\n", "is not YAML: month must be in 1..12"),
         (b"- a\n- b\n", "is not an axolotl config"),
         (b"\xff\xfe", "is not text"),
         (None, "cannot be read: No such file or directory"),
@@ -155,6 +160,26 @@ def test_an_assignment_changes_the_jobs_copy_only(place: Place) -> None:
     assert "max_steps: 5" in plan.files["config.yaml"]
     assert "max_steps" not in place.config.read_text()
     assert place.check(assignments=("max_steps",)) == ("--set: 'max_steps' is not KEY=VALUE",)
+
+
+def test_an_assignment_means_what_it_means_in_make_config(place: Place) -> None:
+    place.keys["datasets"] = [{"path": "org/set", "type": "completion"}]
+    plan = place.plan(assignments=("datasets.0.path=org/other", "learning_rate=1e-5", "trl.beta=0.1"))
+    config = yaml.safe_load(plan.files["config.yaml"])
+    assert config["datasets"] == [{"path": "org/other", "type": "completion"}]
+    assert (config["learning_rate"], config["trl"]) == (1e-5, {"beta": 0.1})
+    assert place.check(assignments=("datasets.1.path=x",)) == (
+        "--set datasets.1.path: '1' cannot be reached: what it is in has 1 items, counted from 0",
+    )
+
+
+def test_the_smoke_test_refuses_a_key_that_it_cannot_set(place: Place) -> None:
+    place.plan()
+    request = JobRequest("", edf=str(place.edf), assignments=("datasets.0.path=/x",))
+    with pytest.raises(BadInputError, match="top of its config only"):
+        plan_smoke_job(request, place.settings, dry_run=True, environ=place.environ)
+    with pytest.raises(BadInputError, match="top of its config only"):
+        plan_smoke(resolve(str(place.edf)), reports=place.folder, assignments=request.assignments)
 
 
 def test_a_store_or_config_that_the_container_does_not_see_is_refused(place: Place) -> None:
