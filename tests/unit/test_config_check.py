@@ -112,10 +112,6 @@ CASES: dict[str, Case] = {
         "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
         "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
     ),
-    "cce-absent": Case(
-        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
-        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\ncut_cross_entropy: false\n",
-    ),
 }
 
 
@@ -128,6 +124,16 @@ def test_a_rule_says_what_is_wrong_and_is_quiet_where_nothing_is(tmp_path: Path,
     last = found[0].key.split(".")[-1]
     assert last.isdecimal() or last in lines[found[0].line - 1] or rule == "cce-half"
     assert rule not in {f.rule for f in check(tmp_path, BASE + case.good)}
+
+
+def test_the_cce_plugin_is_an_error_only_where_the_image_lacks_its_package(tmp_path: Path) -> None:
+    plugin = "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n"
+    assert "cce-absent" in {f.rule for f in check(tmp_path, BASE + plugin, flavour="cpu")}
+    assert "cce-absent" not in {
+        f.rule for f in check(tmp_path, BASE + plugin + "cut_cross_entropy: false\n", flavour="cpu")
+    }
+    # On no package index, so in no lock: gh200 is built with it unless a flag says otherwise.
+    assert "cce-absent" not in {f.rule for f in check(tmp_path, BASE + plugin, flavour="gh200")}
 
 
 @pytest.mark.parametrize("rule", [rule for rule in CASES if rules()[rule].fix])
@@ -272,7 +278,7 @@ def test_paths_outside_the_mounts_of_the_site_are_told(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tried(tmp_path: Path) -> None:
-    elsewhere = {"dataloader-defaults", "no-template", "path-missing", "path-outside", "deepspeed-absent"}
+    elsewhere = {"cce-absent", "dataloader-defaults", "no-template", "path-missing", "path-outside", "deepspeed-absent"}
     assert {*CASES, *ZERO_CASES} | elsewhere == set(rules())
     assert {rule.check for rule in rules().values() if rule.check} == set(CHECKS)
     assert [f.rule for f in check(tmp_path, BASE, ZERO3, flavour="cpu")] == ["deepspeed-absent"]
@@ -340,7 +346,6 @@ deepspeed: /capstor/$USER/deepspeed.json
 def test_the_tutorials_config_has_exactly_its_known_faults(tmp_path: Path) -> None:
     found = check(tmp_path, TUTORIAL, site="clariden", nodes="4")
     assert sorted((f.rule, f.severity) for f in found) == [
-        ("cce-absent", "error"),
         ("cce-half", "warning"),
         ("dataloader-defaults", "warning"),
         ("dataset-processes", "warning"),
@@ -394,7 +399,7 @@ def test_our_own_configs_have_no_fault(tmp_path: Path, overlay: str) -> None:
     settings = Settings(store=tmp_path, site="clariden", flavour="gh200")
     found = {f.rule for f in check_config(str(plan.path), settings, nodes="4").findings}
     # The JSON lies in a folder of the test; the two overlays say themselves what they cost and need.
-    allowed = {"path-outside"} | {"offload": {"deepspeed-offload"}, "cce": {"cce-absent"}}.get(overlay, set())
+    allowed = {"path-outside"} | {"offload": {"deepspeed-offload"}}.get(overlay, set())
     assert found <= allowed
 
 

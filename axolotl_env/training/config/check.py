@@ -12,8 +12,8 @@ from axolotl_env.edf import Environment
 from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.findings import Finding
 from axolotl_env.records import Record
-from axolotl_env.release import load_release
-from axolotl_env.settings import ROOT, Settings, load_site
+from axolotl_env.release import load_flavour, load_release
+from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import newest, read_manifest
 from axolotl_env.training import document, packing, schema
 from axolotl_env.training.config import checks, deepspeed
@@ -98,7 +98,7 @@ def _context(
         gpus_per_node=gpus // int(nodes),
         site_name=str(environment.path) if environment else settings.site,
         mounts=mounts,
-        packages=_packages(settings.flavour, environment),
+        packages=_packages(settings, environment),
         deepspeed=found,
         deepspeed_fault=fault,
     )
@@ -129,17 +129,18 @@ def _deepspeed(config: document.Document) -> tuple[document.Document | None, Fau
         return None, error.fault
 
 
-def _packages(flavour: str, environment: Environment | None) -> Package | None:
-    """Return what the image holds: as its manifest says, else as the flavour's lock does."""
-    if environment and (manifest := read_manifest(Path(environment.image))):
-        return Package(Path(environment.image).name, frozenset(map(_normal, manifest.packages)), manifest.architecture)
-    if environment:
-        return None  # a file of another maker: nothing is known
-    locks = sorted((ROOT / "docker/locks").glob(f"{flavour}-*.txt"))
-    if not locks:
-        return None
-    names = {_normal(name) for lock in locks for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.read_text(), re.M)}
-    return Package(f"flavour {flavour}", frozenset(names), locks[0].stem.split("-")[1])
+def _packages(settings: Settings, environment: Environment | None) -> Package | None:
+    """Return what the image holds: as its manifest says (the EDF's, else the newest made), else the flavour's lock."""
+    if image := environment or _newest(settings):
+        if not (manifest := read_manifest(Path(image.image))):
+            return None  # a file of another maker: nothing is known
+        return Package(Path(image.image).name, frozenset(map(_normal, manifest.packages)), manifest.architecture)
+    flavour = load_flavour(settings.flavour)
+    lock = flavour.locks[0]
+    names = {_normal(name) for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)}
+    if flavour.cce == "required":  # on no index, so in no lock
+        names.add("cut-cross-entropy")
+    return Package(f"flavour {flavour.name}", frozenset(names), lock.architecture)
 
 
 def _normal(name: str) -> str:
