@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from axolotl_env import process
+from axolotl_env import console, process
 from axolotl_env.edf import Environment, resolve
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.settings import Settings, Site, load_site
@@ -21,9 +21,13 @@ from axolotl_env.slurm.job import JobRequest, parse_time
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.secrets import secret_names, secrets_path
 from axolotl_env.squashfs import Manifest, read_manifest
+from axolotl_env.training import rule_findings
 
 MAX_NODES = 100_000
 MAX_LINKS = 100
+
+OWN_RULES = ("path-missing", "path-outside", "variable")
+"""Rules of check-config about what is checked here more closely: paths, as the container will see them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def check(
         view = View(environment.mounts)
         faults += _path_faults(content, config, settings.store, view)
         faults += _token_faults(content, secrets_file, environ)
+        faults += _rule_faults(text, config, place, settings, exact=not request.assignments)
         if request.requeue or (links or 1) > 1:
             faults += _resume_faults(content, config, view)
         if not faults:
@@ -221,6 +226,34 @@ def _path_faults(content: Mapping[str, object], config: Path, store: Path, view:
             fault := training_config.check_reference(reference, folder=inside or "/", view=view)
         ):
             yield Fault(fault.what, f"{config}: {fault.where}", fault.hint)
+
+
+def _rule_faults(text: str, config: Path, place: _Place, settings: Settings, *, exact: bool) -> Iterator[Fault]:
+    """Yield what the rules of check-config call an error; warn of what they warn of.
+
+    Args:
+        text: the config as the job will read it.
+        config: the file that it comes from.
+        place: where the job is to run.
+        settings: for site and flavour.
+        exact: the text is the file's: lines can be named.
+    """
+    if not (place.environment and place.environment.image):
+        return  # a fault already
+    try:
+        findings = rule_findings(text, config, settings, nodes=place.nodes, environment=place.environment)
+    except BadInputError as error:
+        if not place.faults:
+            console.warn(f"the config is not checked by rules: {console.describe(error)}")
+        return
+    for finding in findings:
+        where = finding.where if exact or finding.file != str(config) else f"{config}: {finding.key}"
+        if finding.rule in OWN_RULES or finding.severity == "note":
+            continue
+        if finding.severity == "error":
+            yield Fault(finding.what, where, finding.remedy)
+        else:
+            console.warn(f"{where}: {finding.what}")
 
 
 def _resume_faults(content: Mapping[str, object], config: Path, view: View) -> Iterator[Fault]:

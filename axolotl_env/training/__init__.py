@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from axolotl_env.training.assignment import assign
-    from axolotl_env.training.config.check import ConfigReport, check_config
+    from axolotl_env.training.config.check import ConfigReport, check_config, rule_findings
     from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
     from axolotl_env.training.data.report import show as show_data
     from axolotl_env.training.log import Metrics, parse_line
@@ -31,6 +31,7 @@ __all__ = [
     "mend_data",
     "parse_line",
     "plan_config",
+    "rule_findings",
     "show_data",
     "write_config",
 ]
@@ -40,6 +41,7 @@ _HOMES = {
     "assign": ("assignment", "assign"),
     "ConfigReport": ("config.check", "ConfigReport"),
     "check_config": ("config.check", "check_config"),
+    "rule_findings": ("config.check", "rule_findings"),
     "DataReport": ("data.report", "DataReport"),
     "check_data": ("data.report", "check_data"),
     "convert_data": ("data.report", "convert_data"),

@@ -204,6 +204,8 @@ def _maker(lab: Lab, image: Path) -> Iterator[Make]:
         folder.joinpath("data.jsonl").write_text("{}\n")
         folder.joinpath("tiny config.yaml").write_text(
             f"datasets:\n- path: data.jsonl\n  type: completion\noutput_dir: {json.dumps(str(folder / 'out'))}\n"
+            # The keys that only the stand-in knows are a plugin's.
+            "plugins:\n- stand_in.Plugin\n"
         )
         folder.joinpath("edf.toml").write_text(
             f'image = "{image}"\n'

@@ -182,6 +182,24 @@ def test_the_smoke_test_refuses_a_key_that_it_cannot_set(place: Place) -> None:
         plan_smoke(resolve(str(place.edf)), reports=place.folder, assignments=request.assignments)
 
 
+def test_the_rules_of_check_config_hold_for_a_job_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.keys |= {"learnin_rate": 1e-5, "flash_attn_rms_norm": True, "dataset_processes": 4}
+    faults = "\n".join(place.check())
+    assert f"{place.config}:1:" in faults
+    assert ": learnin_rate is no key of axolotl" in faults
+    assert ": flash_attn_rms_norm was taken out" in faults
+    assert len(faults.splitlines()) == 2
+    # With an assignment the lines are not the file's.
+    faults = "\n".join(place.check(assignments=("max_step=5",)))
+    assert f"{place.config}: max_step: max_step is no key" in faults
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_a_path_is_told_of_once(place: Place) -> None:
+    place.keys |= {"base_model": "/models/missing", "datasets": [{"path": "$STORE/x.jsonl", "type": "completion"}]}
+    assert len(place.check()) == 2
+
+
 def test_a_store_or_config_that_the_container_does_not_see_is_refused(place: Place) -> None:
     place.mounts = []
     faults = "\n".join(place.check())

@@ -82,6 +82,27 @@ def check_config(
     return ConfigReport(findings=found, settled=mended.settled if fix else (), validated=validated)
 
 
+def rule_findings(
+    text: str, path: Path, settings: Settings, *, nodes: int, environment: Environment
+) -> tuple[Finding, ...]:
+    """Return what our rules say about a config that a job is to read: no container is started.
+
+    Args:
+        text: the config.
+        path: names it in the findings; relative paths start beside it.
+        settings: for the site and the flavour.
+        nodes: of the job.
+        environment: the EDF of the job.
+
+    Raises:
+        BadInputError: the config is not one, the image's manifest cannot be read, or its release is not known.
+    """
+    manifest = read_manifest(Path(environment.image))
+    release = manifest.release.version if manifest else ""
+    context = _context(document.parse(text, path), settings, str(nodes), release, environment)
+    return tuple(problem.finding for problem in run(context, CHECKS))
+
+
 def _context(
     config: document.Document, settings: Settings, nodes: str, release: str, environment: Environment | None
 ) -> Context:
