@@ -722,15 +722,15 @@ def logs(_: Context, job: str = "", follow: bool = False, rank: str = "") -> Non
 
 @command(help={"job": "number of the job"})
 def cancel(_: Context, job: str = "") -> None:
-    """[jobs] Cancel a job that waits or runs.
+    """[jobs] Cancel a job that waits or runs, and the later ones of its chain.
 
     Example: invoke cancel --job 123
     """
     from axolotl_env import console, slurm
     from axolotl_env.settings import load
 
-    before = slurm.cancel(load().settings.store, job)
-    console.note(f"job {before.id} {before.words}" + (": nothing to cancel" if before.final else ": cancelled"))
+    for before in slurm.cancel(load().settings.store, job):
+        console.note(f"job {before.id} {before.words}" + (": nothing to cancel" if before.final else ": cancelled"))
 
 
 @command(

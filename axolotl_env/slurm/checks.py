@@ -13,7 +13,7 @@ from typing import Any
 
 from axolotl_env import console, process
 from axolotl_env.edf import Environment, resolve
-from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.slurm import training_config
 from axolotl_env.slurm.cluster import limit_faults
@@ -63,7 +63,7 @@ def check(
     Args:
         request: what the user asks for.
         settings: store, site, and the limits that the job asks for.
-        dry_run: do not ask Slurm where it is not installed: a script can be shown on any machine.
+        dry_run: do without Slurm where it is not installed or does not answer: a script can be shown on any machine.
         environ: the environment of the submission; fills the EDF's variables.
 
     Raises:
@@ -132,12 +132,17 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
     nodes = _count(request.nodes, MAX_NODES)
     faults = list(_flag_faults(request, settings, nodes))
     if not faults and (not dry_run or shutil.which("sinfo")):
-        faults += limit_faults(
-            nodes=nodes or 1,
-            seconds=parse_time(settings.time) if settings.time else None,
-            partition=settings.partition,
-            account=settings.account,
-        )
+        try:
+            faults += limit_faults(
+                nodes=nodes or 1,
+                seconds=parse_time(settings.time) if settings.time else None,
+                partition=settings.partition,
+                account=settings.account,
+            )
+        except MissingError as error:
+            if not dry_run:
+                raise
+            console.warn(f"the limits of the cluster are not known here: {error}")
     if nodes and not faults:
         faults += _site_faults(nodes, settings, site)
     environment, manifest = None, None

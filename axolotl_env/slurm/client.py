@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from axolotl_env import process
-from axolotl_env.errors import MissingError, UserError, WorkFailedError
+from axolotl_env import console, process
+from axolotl_env.errors import InterruptedByUserError, MissingError, UserError, WorkFailedError
 from axolotl_env.process import Result
 
 PATIENCE = 60.0
@@ -58,6 +59,24 @@ def attempt(program: str, *arguments: str | Path, stdin: str | None = None) -> R
         raise MissingError(
             f"Slurm does not answer: {error}", hint="try again; `sinfo` shows whether it is up"
         ) from error
+
+
+@contextlib.contextmanager
+def ending_with_us(job: int) -> Iterator[None]:
+    """Cancel a job when what is done with it meanwhile fails or is interrupted: nobody would look at it.
+
+    Raises:
+        InterruptedByUserError: Ctrl-C or SIGTERM.
+    """
+    try:
+        yield
+    except BaseException as error:
+        done = attempt("scancel", str(job))
+        if done.returncode != 0:
+            console.warn(f"job {job} is not cancelled: {message(done.stderr)}")
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedByUserError(f"job {job} is cancelled") from None
+        raise
 
 
 def explain(result: Result) -> UserError:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from axolotl_env import console, process
-from axolotl_env.errors import BadInputError, InterruptedByUserError, WorkFailedError
+from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.settings import Settings
 from axolotl_env.slurm.checks import check_shell
-from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.client import ending_with_us, slurm
 from axolotl_env.slurm.follow import follow
 from axolotl_env.slurm.job import Job, JobRequest
 from axolotl_env.slurm.reading import Reading
@@ -66,11 +66,8 @@ def try_training(job: Job) -> None:
         WorkFailedError: it ended before, or its numbers are not those of a training.
         InterruptedByUserError: Ctrl-C: the job is cancelled.
     """
-    try:
+    with ending_with_us(job.id):
         ending = follow(job.id, (Path(job.log),), on_line=console.text, on_state=say, enough=_enough)
-    except KeyboardInterrupt:
-        slurm("scancel", str(job.id))
-        raise InterruptedByUserError(f"job {job.id} is cancelled") from None
     if not ending.state.final:
         slurm("scancel", str(job.id))
     reading = ending.reading

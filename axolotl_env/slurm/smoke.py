@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from axolotl_env import console
-from axolotl_env.errors import BadInputError, InterruptedByUserError
+from axolotl_env.errors import BadInputError
 from axolotl_env.settings import Settings
 from axolotl_env.slurm.checks import check_shell
-from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.client import ending_with_us
 from axolotl_env.slurm.follow import follow
 from axolotl_env.slurm.job import JobPlan, JobRequest
 from axolotl_env.slurm.mounts import View
@@ -157,18 +157,14 @@ def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
     """
     job = submit(plan.plan)
     seen, fabric = Observed(), Fabric(plan.fabric)
-    with console.step(f"Training on {job.nodes} nodes (job {job.id})") as step:
+    with ending_with_us(job.id), console.step(f"Training on {job.nodes} nodes (job {job.id})") as step:
 
         def line(text: str) -> None:
             seen.read(without_prefix(text))
             fabric.read(text)
             step.show(text)
 
-        try:
-            ending = follow(job.id, (job.log,), on_line=line, on_state=say)
-        except KeyboardInterrupt:
-            slurm("scancel", str(job.id))
-            raise InterruptedByUserError(f"job {job.id} is cancelled") from None
+        ending = follow(job.id, (job.log,), on_line=line, on_state=say)
         step.outcome = f"{len(seen.steps)} steps"
     processes = job.nodes * job.processes_per_node
     weights = tuple(sorted(p.name for p in (job.run_folder / "work/output").glob("*.safetensors") if p.stat().st_size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
@@ -73,19 +74,27 @@ def standings(store: Path, job: str) -> tuple[Standing, ...]:
     )
 
 
-def cancel(store: Path, job: str) -> JobState:
-    """Cancel a job; one that has ended stays as it is.
+def cancel(store: Path, job: str) -> tuple[JobState, ...]:
+    """Cancel a job and those of its chain that come after it; one that has ended stays as it is.
+
+    Returns:
+        Where each of them stood before.
 
     Raises:
-        BadInputError: there is no such job.
+        BadInputError: no job is named, or there is no such job.
         WorkFailedError: Slurm refuses: it is somebody else's.
         MissingError: Slurm does not answer.
     """
-    number = logs_of(store, job).id
-    state = known(number, Reading())
-    if not state.final:
-        slurm("scancel", str(number))
-    return state
+    if not job:
+        raise BadInputError("no job is named", where="--job", hint="--job NUMBER; invoke status lists yours")
+    logs = logs_of(store, job)
+    links = logs.record.links if logs.record else ()
+    # A later link goes on however the one before it ended: cancelling that one would only start it.
+    after = links[links.index(logs.id) + 1 :] if logs.id in links else links
+    states = tuple(known(number, Reading()) for number in (logs.id, *after))
+    if waiting := [str(state.id) for state in reversed(states) if not state.final]:
+        slurm("scancel", *waiting)
+    return states
 
 
 def _standing(number: int, name: str, files: tuple[Path, ...]) -> Standing:

@@ -113,6 +113,16 @@ def test_a_cancelled_job_ends_the_following(make: Make) -> None:
     assert "exit code 143 after" in Path(job["run_folder"], f"logs/{job['id']}.log").read_text()
 
 
+def test_with_a_job_its_whole_chain_is_cancelled(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=1)
+    job = training.submit("--chain=3")
+    training.lab.wait(job["id"], "RUNNING")
+    done = training.lab.invoke("cancel", f"--job={job['id']}", user=USER, environ=training.environ)
+    assert done.stderr.count(": cancelled\n") == 3
+    assert [training.lab.wait(number) for number in (job["id"], *job["links"])] == ["CANCELLED"] * 3
+
+
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_come_back(make: Make) -> None:
     training = make()
     training.set(steps=1000, pause=1)

@@ -15,7 +15,7 @@ import yaml
 from axolotl_env.edf import Mount, resolve
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
 from axolotl_env.settings import Settings
-from axolotl_env.slurm import JobRequest, check, plan_job, plan_smoke_job, submit
+from axolotl_env.slurm import JobRequest, cancel, check, plan_job, plan_smoke_job, run_smoke_job, submit, try_training
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.plan import slug
@@ -352,6 +352,58 @@ def test_a_refused_submission_leaves_no_folder(place: Place, stub: Stub) -> None
     with pytest.raises(WorkFailedError, match="QOSMaxSubmit"):
         submit(plan)
     assert not plan.job.run_folder.exists()
+
+
+CONTROLLER_GONE = "sinfo: fatal: Could not establish a configuration source\n"
+
+
+def test_a_dry_run_where_slurm_does_not_answer_shows_the_script_and_warns(
+    place: Place, stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub("sinfo", err=CONTROLLER_GONE, code=1)
+    stub("sbatch")
+    assert "#SBATCH" in place.plan(dry_run=True).script
+    assert "warning: the limits of the cluster are not known here" in capsys.readouterr().err
+    with pytest.raises(MissingError, match="configuration source"):
+        place.plan(dry_run=False)
+
+
+def test_no_job_is_cancelled_that_is_not_named(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sbatch", out="11\n")
+    called = stub("scancel")
+    submit(place.plan(dry_run=False))
+    with pytest.raises(BadInputError, match="no job is named") as caught:
+        cancel(place.settings.store, "")
+    assert "invoke status" in caught.value.fault.hint
+    assert not called.exists()
+
+
+@pytest.mark.parametrize(("job", "ended"), [("11", ["13", "12", "11"]), ("12", ["13", "12"]), ("13", ["13"])])
+def test_with_a_job_the_later_links_of_its_chain_are_cancelled_last_first(
+    place: Place, stub: Stub, job: str, ended: list[str]
+) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sbatch", out="11\n")
+    submitted = submit(place.plan(dry_run=False))
+    submitted.model_copy(update={"links": (12, 13)}).save(submitted.run_folder / "job.json")
+    stub("scontrol", out="JobId=1 JobName=x\n   JobState=PENDING Reason=Dependency\n")
+    called = stub("scancel")
+    assert [str(state.id) for state in cancel(place.settings.store, job)] == ended[::-1]
+    assert called.read_text() == f"{ended}\n"
+
+
+@pytest.mark.parametrize("run", ["smoke-test", "interactive"])
+def test_a_job_that_is_no_longer_watched_is_cancelled(place: Place, stub: Stub, run: str) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sbatch", out="11\n")
+    stub("scontrol", err="slurm_load_jobs error: something new\n", code=1)
+    called = stub("scancel")
+    training = place.plan(dry_run=False)
+    smoke = plan_smoke_job(JobRequest("", edf=str(place.edf)), place.settings, environ=place.environ)
+    with pytest.raises(WorkFailedError, match="something new"):
+        run_smoke_job(smoke) if run == "smoke-test" else try_training(submit(training))
+    assert called.read_text() == "['11']\n"
 
 
 class TestView:
