@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from axolotl_env import console
 from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.job import Job
 from axolotl_env.slurm.state import job_state
@@ -15,8 +16,13 @@ COMPARED = ("config.yaml", "deepspeed.json", "edf.toml")
 
 
 def runs(store: Path) -> tuple[Job, ...]:
-    """Return the jobs on record, oldest first."""
-    found = [Job.load(path) for path in (store / "runs").glob("*/job.json")]
+    """Return the jobs on record, oldest first; of a record that cannot be read, a warning tells."""
+    found = []
+    for path in sorted((store / "runs").glob("*/job.json")):
+        try:
+            found.append(Job.load(path))
+        except BadInputError as error:
+            console.warn(f"left out: {console.describe(error).removeprefix('error: ')}")
     return tuple(sorted(found, key=lambda job: (job.submitted, job.id)))
 
 

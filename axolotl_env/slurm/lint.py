@@ -34,12 +34,14 @@ def check_script(path: Path) -> list[Finding]:
     """Return what is wrong in a job script, in the order of its lines.
 
     Raises:
-        BadInputError: it cannot be read.
+        BadInputError: none is named, or it cannot be read.
     """
+    if path == Path():
+        raise BadInputError("no script is named", where="--script", hint="--script launch.sh")
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot be read: {error}", where=str(path) or "--script") from error
+        raise BadInputError(f"cannot be read: {error}", where=str(path)) from error
     script = Shell(text)
     found = [found for check in CHECKS for found in check(script, path)]
     return [_finding(path, *item) for item in sorted(found, key=lambda item: (item[1], item[0]))]

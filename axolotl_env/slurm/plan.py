@@ -34,6 +34,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
     inside, folder = view.inside(run_folder), view.inside(checked.config.parent)
     assert inside
     assert folder
+    # For `runs --compare`: the job itself is given the EDF that was named, whose bases lie beside it.
     text, files = checked.text, {"edf.toml": checked.environment.path.read_text()}
     deepspeed = checked.content.get("deepspeed")
     if isinstance(deepspeed, str):

@@ -9,7 +9,7 @@ from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
-from axolotl_env.slurm.history import find_run, logs_of, runs
+from axolotl_env.slurm.history import logs_of, runs
 from axolotl_env.slurm.reading import Reading
 from axolotl_env.slurm.state import JobState, my_jobs
 
@@ -65,9 +65,13 @@ def standings(store: Path, job: str) -> tuple[Standing, ...]:
     if job:
         logs = logs_of(store, job)
         return (_standing(logs.id, logs.record.name if logs.record else "", logs.files),)
-    records = {number: record for record in runs(store) for number in (record.id, *record.links)}
+    records = {
+        number: record.model_copy(update={"id": number})
+        for record in runs(store)
+        for number in (record.id, *record.links)
+    }
     return tuple(
-        _standing(number, records[number].name, (find_run(store, str(number)).log,))
+        _standing(number, records[number].name, (records[number].log,))
         if number in records
         else _standing(number, "", ())
         for number in my_jobs()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from axolotl_env.errors import BadInputError
 from axolotl_env.settings import SiteSlurm
 from axolotl_env.slurm.lint import check_script, rules
 from axolotl_env.slurm.script import ScriptInputs, render
@@ -113,6 +114,12 @@ def test_our_own_script_has_no_fault(lint: Lint, tmp_path: Path, nodes: int) -> 
 )
 def test_each_fault_is_found_on_its_line(lint: Lint, text: str, found: list[tuple[int, str]]) -> None:
     assert lint(f"#!/bin/bash\n{text}") == [(line + 1, rule) for line, rule in found]
+
+
+def test_without_a_script_the_flag_is_named() -> None:
+    with pytest.raises(BadInputError, match="no script is named") as caught:
+        check_script(Path())
+    assert caught.value.fault.where == "--script"
 
 
 def test_a_token_is_never_repeated(tmp_path: Path) -> None:

@@ -15,7 +15,17 @@ import yaml
 from axolotl_env.edf import Mount, resolve
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
 from axolotl_env.settings import Settings
-from axolotl_env.slurm import JobRequest, cancel, check, plan_job, plan_smoke_job, run_smoke_job, submit, try_training
+from axolotl_env.slurm import (
+    JobRequest,
+    cancel,
+    check,
+    plan_job,
+    plan_smoke_job,
+    run_smoke_job,
+    runs,
+    submit,
+    try_training,
+)
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.plan import slug
@@ -391,6 +401,19 @@ def test_with_a_job_the_later_links_of_its_chain_are_cancelled_last_first(
     called = stub("scancel")
     assert [str(state.id) for state in cancel(place.settings.store, job)] == ended[::-1]
     assert called.read_text() == f"{ended}\n"
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(
+    place: Place, stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sbatch", out="11\n")
+    job = submit(place.plan(dry_run=False))
+    broken = place.settings.store / "runs/broken/job.json"
+    broken.parent.mkdir()
+    broken.write_text('{"id": ')
+    assert runs(place.settings.store) == (job,)
+    assert f"warning: left out: {broken}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("run", ["smoke-test", "interactive"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
+import tasks
 from axolotl_env.slurm.follow import Ending
 from axolotl_env.slurm.plot import blocks
 from axolotl_env.slurm.reading import Reading, Tail, causes, is_bar, rank_of, tame
@@ -82,6 +84,8 @@ def test_a_job_that_the_accounting_does_not_know_is_unknown() -> None:
         ("torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError", "rendezvous", ""),
         ("ModuleNotFoundError: No module named 'deepspeed'", "image", ""),
         ("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7", "hang", ""),
+        ("DeprecationWarning: `s2_attention` is no longer supported", "config", ""),
+        ("[rank3@nid002]:[rank3]: DeprecationWarning: flash_attn_rms_norm is deprecated", "config", "nid002"),
     ],
 )
 def test_the_cause_is_classified_and_placed(line: str, cause: str, where: str) -> None:
@@ -115,8 +119,20 @@ def test_a_node_fault_is_not_looked_for_in_a_job_that_was_cancelled() -> None:
     assert (said, hint) == ("job 7 was cancelled", "")
 
 
+def test_a_warning_that_is_only_shown_is_no_cause() -> None:
+    reading = Reading()
+    reading.read("[rank0@nid001]:/opt/x.py:7: DeprecationWarning: this alias is deprecated")
+    assert reading.diagnosis is None
+
+
 def test_every_cause_has_a_source() -> None:
     assert all(cause.source and cause.what and cause.hint for cause in causes())
+
+
+def test_a_hint_names_commands_that_exist() -> None:
+    named = {command for cause in causes() for command in re.findall(r"invoke ([\w-]+)", cause.hint)}
+    assert named
+    assert named <= set(tasks.ns.task_names)
 
 
 def test_progress_is_read_from_lines_as_torchrun_and_tqdm_write_them() -> None:
