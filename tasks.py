@@ -515,14 +515,16 @@ def smoke_test(
     from axolotl_env.edf import resolve
     from axolotl_env.errors import WorkFailedError
     from axolotl_env.settings import load
-    from axolotl_env.smoke import plan_smoke, run_smoke
+    from axolotl_env.smoke import check_flags, plan_smoke, run_smoke
     from axolotl_env.words import one_of
 
+    way = one_of(runtime, ("local", "slurm"), what="runtime", where="--runtime")
+    check_flags(way, processes=processes, data=data, force=force, nodes=nodes)
     loaded = load(site=site).settings
     assignments = tuple(set or ())
     plan: Any
     run: Any
-    if one_of(runtime, ("local", "slurm"), what="runtime", where="--runtime") == "slurm":
+    if way == "slurm":
         from axolotl_env import slurm
 
         request = slurm.JobRequest("", nodes, edf=edf, assignments=assignments)

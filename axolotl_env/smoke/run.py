@@ -10,7 +10,7 @@ from pathlib import Path
 
 from axolotl_env import console, files
 from axolotl_env.edf import Environment, Mount
-from axolotl_env.errors import BadInputError
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
 from axolotl_env.runtime import LocalRun, plan_run, run_local
 from axolotl_env.smoke.verdict import Observed, judge
@@ -20,6 +20,9 @@ INSIDE = "/axolotl-env-smoke"
 """Where the smoke test's folder lies in the container."""
 
 MINUTES = 20.0
+
+PROCESSES, NODES = "1", "2"
+"""Defaults of the flags."""
 
 
 class SmokeReport(Record):
@@ -138,6 +141,28 @@ def plan_smoke(
     if present and not (present.healthy and present.key == key):
         present = None
     return SmokePlan(environment, manifest, int(processes), tuple(arguments), mounts, folder, key, present)
+
+
+def check_flags(runtime: str, *, processes: str, data: str, force: bool, nodes: str) -> None:
+    """Refuse flags that the chosen way to run the smoke test does not read.
+
+    Args:
+        runtime: local or slurm.
+        processes: of the local test; the site says how many run on each of its nodes.
+        data: of the local test.
+        force: of the local test; on the nodes it is never done already.
+        nodes: of the test on the nodes.
+
+    Raises:
+        BadInputError: one that is not read has another value than its default; all of them at once.
+    """
+    local = {"--processes": processes != PROCESSES, "--data": bool(data), "--force": force}
+    unread = local if runtime == "slurm" else {"--nodes": nodes != NODES}
+    faults = tuple(Fault(f"--runtime {runtime} does not read it", flag) for flag, given in unread.items() if given)
+    if faults:
+        raise BadInputError(
+            "flags are given that would not be read", faults=faults, hint="leave them out, or change --runtime"
+        )
 
 
 def check_assignments(assignments: Sequence[str]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from invoke import Context, Exit
 
+import tasks
 from axolotl_env.edf import Mount, resolve
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
 from axolotl_env.settings import Settings
@@ -181,6 +184,15 @@ def test_an_assignment_means_what_it_means_in_make_config(place: Place) -> None:
     assert place.check(assignments=("datasets.1.path=x",)) == (
         "--set datasets.1.path: '1' cannot be reached: what it is in has 1 items, counted from 0",
     )
+
+
+def test_the_smoke_test_refuses_flags_that_it_would_not_read(place: Place) -> None:
+    given = {"processes": "2", "data": str(place.config), "force": True, "nodes": "3"}
+    for runtime, unread in (("slurm", ["--processes", "--data", "--force"]), ("local", ["--nodes"])):
+        with pytest.raises(Exit) as caught:
+            tasks.smoke_test(Context(), runtime=runtime, **given)
+        assert re.findall(r"- (--\w+): ", str(caught.value)) == unread
+        assert caught.value.code == 2
 
 
 def test_the_smoke_test_refuses_a_key_that_it_cannot_set(place: Place) -> None:
