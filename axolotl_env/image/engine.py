@@ -30,7 +30,7 @@ QUIET_SECONDS = 1.0
 CLEAN_SECONDS = 60.0
 LABEL = "axolotl-env.flavour"
 _STEP = re.compile(r"^(?:\[\d+/\d+\] )?step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
-_MADE = re.compile(r"\s*--+> (?:Using cache |Running in )?(?P<id>[0-9a-f]{11,12})")
+_MADE = re.compile(r"\s*--+> (?:Using cache )?(?P<running>Running in )?(?P<id>[0-9a-f]{11,12})")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -129,7 +129,9 @@ class Engine:
             WorkFailedError: a step failed; step, command, last lines and log are named.
         """
         before = {image["Id"] for image in self._unnamed(flavour)}
-        made: set[str] = set()
+        known = {_short(image["Id"]) for image in self._api.images(all=True)}
+        images: list[str] = []
+        containers: set[str] = set()
         files.make_folder(log.parent)
         with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w", buffering=1) as record:
             _pack(archive, {"Dockerfile": dockerfile, **context}, links)
@@ -138,12 +140,12 @@ class Engine:
                     fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=dict(buildargs),
                     platform=platform or None, nocache=fresh, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
-                _follow(stream, _Log(record, show, made))
+                _follow(stream, _Log(record, show, images, containers))
             except BaseException:
                 # A client that is gone makes the engine give up the build.
                 show("giving up: waiting for the engine")
                 self._newest.close()
-                self._clean(flavour, made, before)
+                self._clean(flavour, before, containers | {*images} - known, last=images[-1] if images else "")
                 raise
 
     def image(self, name: str) -> dict[str, Any]:
@@ -177,16 +179,30 @@ class Engine:
     def _remember(self, response: Response, *_: object, **__: object) -> None:
         self._newest = response
 
-    def _clean(self, flavour: str, made: set[str], before: set[str]) -> None:
-        """Remove the containers and unnamed images of a build that failed.
+    def _ancestors(self, image: str) -> set[str]:
+        """Return the short ids of all that an image was made from."""
+        try:
+            return {_short(step["Id"]) for step in self._api.history(image)}  # type: ignore[no-untyped-call]
+        except NotFound:
+            return set()
+
+    def _clean(self, flavour: str, before: set[str], made: set[str], *, last: str) -> None:
+        """Remove the containers and unnamed images of a build that failed, and nothing of another build.
 
         The engine may need moments to give up, and may commit a layer meanwhile: look until nothing new comes.
-        Not forced: what another build of this flavour works on stays.
+        Such a layer is told by what it was made from.
+
+        Args:
+            flavour: of the build.
+            before: ids of the unnamed images that were there.
+            made: short ids of what the build made.
+            last: short id of the image that its next one would be made from.
         """
         quiet_since = started = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS and time.monotonic() - started < CLEAN_SECONDS:
-            containers = [item for item in self._api.containers(all=True) if item["Id"][:12] in made]
-            images = [item["Id"] for item in self._unnamed(flavour) if item["Id"] not in before]
+            containers = [item for item in self._api.containers(all=True) if _short(item["Id"]) in made]
+            new = [image["Id"] for image in self._unnamed(flavour) if image["Id"] not in before]
+            images = [image for image in new if _short(image) in made or last in self._ancestors(image)]
             if containers or images:
                 quiet_since = time.monotonic()
             for container in containers:
@@ -243,11 +259,12 @@ def _pack(archive: IO[bytes], context: Mapping[str, str | Path], links: Mapping[
 
 @dataclass(frozen=True)
 class _Log:
-    """Where the output of a build goes: the whole to a file, each line to the user, ids of what is made to a set."""
+    """Where the output of a build goes: the whole to a file, each line to the user, the ids in it."""
 
     file: TextIO
     show: Callable[[str], None]
-    made: set[str]
+    images: list[str]
+    containers: set[str]
 
 
 def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
@@ -265,7 +282,7 @@ def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
                 command = step["command"]
                 tail.clear()
             elif made := _MADE.match(line):
-                log.made.add(made["id"])
+                (log.containers.add if made["running"] else log.images.append)(_short(made["id"]))
             elif line and not line.startswith((" ---> Using cache", "Removing intermediate container")):
                 tail.append(line.rstrip())
             log.show(line)
@@ -276,3 +293,8 @@ def _failure(command: str, tail: Sequence[str], error: str, log: str) -> WorkFai
     ending = error.strip().rpartition("' ")[2] or error.strip()
     lines = "".join(f"\n  │ {line}" for line in tail if line)
     return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=f"the whole output: {log}")
+
+
+def _short(identifier: str) -> str:
+    """Return an id as far as every engine writes it in its output: Podman's is the shortest."""
+    return identifier.removeprefix("sha256:")[:11]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -169,29 +170,51 @@ def test_a_failing_step_is_shown_with_its_command_and_last_lines_and_leaves_noth
     assert not list(store.glob("**/.*"))
 
 
+BUILD = (
+    "import sys, signal; from pathlib import Path; from axolotl_env.image import ImagePlan, build_image\n"
+    "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+    "build_image(ImagePlan.load(Path(sys.argv[1])))"
+)
+
+
+@contextmanager
+def building(plan: ImagePlan, engine: docker.DockerClient, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own that builds, from the moment that its first container runs."""
+    saved = folder / "plan.json"
+    plan.save(saved)
+    child = subprocess.Popen([sys.executable, "-c", BUILD, saved], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not engine.containers.list(filters={"label": f"axolotl-env.flavour={FLAVOUR}"}):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield child
+    assert child.wait(timeout=60) != 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_build_leaves_nothing(
     store: Path, engine: docker.DockerClient, tmp_path: Path, number: signal.Signals
 ) -> None:
     plan = tiny_plan(store, "RUN echo sleeping && sleep 300\n")
-    saved = tmp_path / "plan.json"
-    plan.save(saved)
-    script = (
-        "import sys, signal; from pathlib import Path; from axolotl_env.image import ImagePlan, build_image\n"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
-        "build_image(ImagePlan.load(Path(sys.argv[1])))"
-    )
-    child = subprocess.Popen([sys.executable, "-c", script, saved], cwd=ROOT, stderr=subprocess.DEVNULL)
-    log = store / f"logs/build-{FLAVOUR}.log"
-    deadline = time.monotonic() + 60
-    while not engine.containers.list(filters={"label": f"axolotl-env.flavour={FLAVOUR}"}):
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    child.send_signal(number)
-    assert child.wait(timeout=60) != 0
+    with building(plan, engine, tmp_path) as child:
+        child.send_signal(number)
     assert left_behind(engine) == set()
     assert not engine.images.list(plan.name)
     assert not list(store.glob("**/.*"))
+
+
+def test_a_failing_build_takes_nothing_from_another_of_the_same_flavour(
+    store: Path, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    failing = tiny_plan(store, "RUN sleep 6 && exit 7\n")
+    other = tiny_plan(tmp_path / "other", key="f" * 64)
+    other = other.model_copy(update={"dockerfile": TINY.replace("mkdir", "mkdir -p")})
+    with building(failing, engine, tmp_path):
+        image = build_image(other)
+        stages = left_behind(engine)
+    assert engine.images.get(image.name).id == image.id
+    (stage,) = left_behind(engine)
+    assert stage in stages
 
 
 def test_a_new_build_replaces_the_image_and_the_cache_of_the_last_one(store: Path, engine: docker.DockerClient) -> None:
