@@ -132,6 +132,8 @@ def check_reference(reference: Reference, *, folder: str, view: View) -> Fault |
     if outside is None or above is None:
         lost = ": what is written there is lost when the job ends" if reference.written else ""
         return Fault(f"{inside} is in no mount of the EDF{lost}", reference.key, "add a mount to the EDF")
+    if reference.key == "deepspeed" and outside.is_dir():
+        return Fault(f"{outside} is a folder, not DeepSpeed's JSON", reference.key)
     if not reference.written:
         return Fault(f"{outside} does not exist", reference.key, _near(outside)) if missing else None
     if not view.writable(inside):

@@ -143,6 +143,14 @@ def test_a_missing_file_comes_with_the_nearest_name(place: Place, written: str) 
     assert caught.value.faults[0].hint == "did you mean zero2.json?"
 
 
+def test_a_deepspeed_file_that_cannot_be_copied_is_a_fault(place: Place) -> None:
+    place.keys["deepspeed"] = "."
+    assert place.check() == (f"{place.config}: deepspeed: {place.folder} is a folder, not DeepSpeed's JSON",)
+    (place.folder / "zero3.json").write_bytes(b"\xff\xfe")
+    place.keys["deepspeed"] = "zero3.json"
+    assert "zero3.json is not UTF-8" in "".join(place.check())
+
+
 def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
     (place.folder / "zero2.json").write_text('{"a": 1}')
     place.keys["deepspeed"] = "zero2.json"
