@@ -28,18 +28,22 @@ class PinPlan(Record):
     current: Release
     target: Release
     latest: str
+    asked: bool = True
+    """Whether GitHub, or the user, said which release the target is."""
     notices: tuple[str, ...] = ()
     texts: Mapping[Path, str] = {}
     changes: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
     def summary(self) -> list[tuple[str, str, str]]:
         """Return (what, pinned, target) for people."""
-        return [
-            ("release", self.current.tag, self.target.tag),
-            ("commit", self.current.commit[:12] or "unknown", self.target.commit[:12] or "unknown"),
-            ("date", str(self.current.date), str(self.target.date)),
-            ("cut-cross-entropy", self.current.cce_commit, self.target.cce_commit),
+        then = self.target
+        rows = [
+            ("release", self.current.tag, then.tag),
+            ("commit", self.current.commit[:12] or "unknown", then.commit[:12] or "unknown"),
+            ("date", str(self.current.date), str(then.date)),
+            ("cut-cross-entropy", self.current.cce_commit, then.cce_commit),
         ]
+        return rows if self.asked else [(name, pinned, "unknown") for name, pinned, _ in rows]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return (lock, package, old version, new version) for each package that changes; "-" is none."""
@@ -73,9 +77,8 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
         if to == "latest":
             raise
         if not to:
-            return PinPlan(
-                current=current, target=current, latest="", notices=(f"{why}: the pin {current.tag} is used",)
-            )
+            notice = f"{why}: the pin {current.tag} is used"
+            return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
         found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
     latest = found.tag if to in ("", "latest") else ""
     notices = tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice)
