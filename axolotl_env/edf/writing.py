@@ -279,5 +279,7 @@ def _warnings(
     if manifest and site.architecture and manifest.architecture != site.architecture:
         said.append(f"the image is for {manifest.architecture}, the site's nodes are {site.architecture}")
     own = errors.pop(site.edf.engine)
+    if not site.architecture:
+        return tuple(said), ""  # no cluster, and so none that will change its engine
     others = {engines()[name].title: "; ".join(t for t in texts if t not in own) for name, texts in errors.items()}
     return tuple(said), "; ".join(f"not for the {title}: {texts}" for title, texts in others.items() if texts)
