@@ -161,7 +161,8 @@ def write_edf(plan: EdfPlan, *, force: bool = False) -> None:
             raise ConflictError("was changed in the meantime", where=str(plan.path), hint="run it again")
         if plan.before is not None:
             files.write(plan.backup, plan.before)
-        files.write(plan.path, plan.text)
+        # Colleagues start the same image: readable for them unless its owner has made it private.
+        files.write(plan.path, plan.text, mode=None if plan.before else 0o644)
 
 
 def _is_file_name(image: Path | str) -> bool:
