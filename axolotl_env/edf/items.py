@@ -14,7 +14,7 @@ from axolotl_env.words import nearest
 
 VARIABLE = re.compile(r"\$\{[A-Za-z_]\w*(:-[^}:]*)?\}", re.ASCII)
 UNSAFE = re.compile(r'[$";`\\\x00-\x1f\x7f]')
-"""What one engine or the other takes apart: raster feeds some values to bash and refuses the rest (018)."""
+"""What one engine or the other takes apart: raster feeds some values to bash and refuses the rest (its error 018)."""
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,24 @@ from axolotl_env import process
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.errors import BadInputError
 
+# Arguments: squashfs, folder to mount it on, name of the container, command. A program that is process 1 of a
+# container ignores SIGTERM, so the shell removes the container itself; then it can unmount.
+_RUN = """
+tree=$2 name=$3; shift 3
+"$@" & child=$!
+trap 'podman rm --force --ignore --time=0 "$name" > /dev/null 2>&1' TERM HUP
+code=0; wait $child || code=$?
+wait $child || :
+"""
 # In a mount namespace of its own: when the process dies, however it dies, no mount is left.
 MOUNTED = (
     "unshare", "--mount", "--propagation", "slave", "sh", "-ec",
-    'mount -t squashfs -o loop,ro "$1" "$2"; shift 2; exec "$@"', "sh",
+    'mount -t squashfs -o loop,ro "$1" "$2"' + _RUN + "exit $code", "sh",
 )  # fmt: skip
 # Without root: a user namespace of Podman's, in which a FUSE mount is allowed.
 MOUNTED_ROOTLESS = (
     "podman", "unshare", "sh", "-ec",
-    'squashfuse "$1" "$2"; tree=$2; shift 2; trap \'fusermount -u "$tree"\' EXIT; trap "exit 143" TERM HUP; "$@"', "sh",
+    'squashfuse "$1" "$2"' + _RUN + 'fusermount -u "$tree"; exit $code', "sh",
 )  # fmt: skip
 DROPPED_FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL")
 """Both engines drop these from the job's environment unless the EDF sets them."""
@@ -139,7 +148,7 @@ def run_local(
         rc_local.write_text(RC_LOCAL)
         entry = [] if plan.environment.entrypoint else [f"--volume={rc_local}:/etc/rc.local:ro"]
         argv = (
-            *(MOUNTED if root else MOUNTED_ROOTLESS), str(plan.image), str(tree),
+            *(MOUNTED if root else MOUNTED_ROOTLESS), str(plan.image), str(tree), plan.name,
             podman, *plan.podman, *entry, "--rootfs", f"{tree}:O",
             "/usr/bin/env", *_forget(plan.unset), "/bin/sh", "-l", "/etc/rc", *plan.command,
         )  # fmt: skip

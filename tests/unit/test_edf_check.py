@@ -48,7 +48,7 @@ CASES: list[tuple[str, str, str, str, str | None]] = [
         "mount-users", "ce", HEAD + 'mounts = ["/users:/users"]\n',
         "3:11", 'mounts = ["/users/${{USER}}:/users/${{USER}}"]',
     ),
-    ("mount-home", "ce", HEAD + 'mounts = ["/users/bob:/users/bob"]\n', "3:11", None),
+    ("mount-home", "ce", HEAD + 'mounts = ["/users/alice:/users/alice"]\n', "3:11", None),
     ("mount-hides-image", "ce", HEAD + 'mounts = ["/a:/opt"]\n', "3:11", None),
     ("mount-twice", "ce", HEAD + 'mounts = ["/a:/x", "/b:/x/"]\n', "3:20", None),
     (
