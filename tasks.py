@@ -5,6 +5,7 @@ Stages are imported inside the task bodies, so that ``invoke --list`` and TAB co
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from functools import partial
@@ -34,6 +35,10 @@ class Command(Task):  # type: ignore[type-arg]
             error: UserError = InterruptedByUserError("interrupted; nothing half-made was left behind")
         except UserError as caught:
             error = caught
+        except BrokenPipeError:
+            # The reader has what it wants (| head). What is still in the buffer goes nowhere, quietly.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=128 + signal.SIGPIPE) from None
         from axolotl_env import console
 
         raise Exit(console.describe(error), code=error.exit_code)
@@ -88,7 +93,7 @@ def build_image(
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
     plan = plan_squashfs(image, path, force=force)
     if dry_run:
-        return console.text(plan.describe())
+        return console.plan(plan.describe(), json=json)
     manifest = build_squashfs(plan)
     if json:
         return console.document(
@@ -536,7 +541,7 @@ def smoke_test(
         )
         run = run_smoke
     if dry_run:
-        return console.text(plan.describe())
+        return console.plan(plan.describe(), json=json)
     report = run(plan)
     if json:
         console.document(report.model_dump(mode="json"))

@@ -114,6 +114,14 @@ def text(content: str) -> None:
     sys.stdout.flush()
 
 
+def plan(content: str, *, json: bool) -> None:
+    """Print what ``--dry-run`` shows: as text, or as the one JSON document."""
+    if json:
+        document({"plan": content.splitlines()})
+    else:
+        text(content)
+
+
 def document(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print the one JSON document of ``--json`` on stdout."""
     text(json.dumps(value, indent=2, ensure_ascii=False))

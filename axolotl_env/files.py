@@ -19,6 +19,7 @@ import filelock
 import psutil
 
 from axolotl_env.errors import BadInputError, ConflictError
+from axolotl_env.words import nearest
 
 CHUNK = 1 << 20
 
@@ -140,6 +141,27 @@ def kind(path: str | Path) -> Literal["file", "folder", "other", ""]:
     except (OSError, ValueError):
         return ""
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a user named.
+
+    Raises:
+        BadInputError: there is none (the hint names the nearest of its kind), it is no file, or not UTF-8.
+    """
+    what = {"folder": "a folder is where a file should be", "other": "is no file"}.get(kind(path))
+    if what:
+        raise BadInputError(what, where=str(path))
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"is not UTF-8 text (byte {error.start + 1})", where=str(path)) from error
+    except OSError as error:
+        hint = ""
+        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+            names = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
+            hint = nearest(path.name, names) if names else ""
+        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
 
 
 def free_bytes(path: Path) -> int:

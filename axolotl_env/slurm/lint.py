@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from axolotl_env import process
+from axolotl_env import files, process
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
 from axolotl_env.slurm.shell import PLACEHOLDER, Call, Shell
@@ -38,11 +38,7 @@ def check_script(path: Path) -> list[Finding]:
     """
     if path == Path():
         raise BadInputError("no script is named", where="--script", hint="--script launch.sh")
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot be read: {error}", where=str(path)) from error
-    script = Shell(text)
+    script = Shell(files.read_text(path))
     found = [found for check in CHECKS for found in check(script, path)]
     return [_finding(path, *item) for item in sorted(found, key=lambda item: (item[1], item[0]))]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.mounts import View
 from axolotl_env.training import assign
@@ -48,12 +49,7 @@ def read(path: Path, assignments: tuple[str, ...]) -> tuple[str, dict[str, Any]]
     Raises:
         BadInputError: it cannot be read, is not YAML, is not a mapping, or an assignment is not KEY=VALUE.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path), hint=_near(path)) from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"is not text: {error}", where=str(path)) from error
+    text = files.read_text(path)
     content = parse(text, str(path))
     if not isinstance(content, dict):
         raise BadInputError("is not an axolotl config: no `key: value` lines at its top", where=str(path))

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError
-from axolotl_env.words import nearest
 
 Key = tuple[str | int, ...]
 """Where a value is: keys and list positions from the top."""
@@ -47,31 +47,13 @@ class Document:
         return value
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file.
-
-    Raises:
-        BadInputError: there is none (the hint names the nearest file), or it is not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"is not UTF-8 (byte {error.start + 1})", where=str(path)) from error
-    except OSError as error:
-        hint = ""
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-            names = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
-            hint = nearest(path.name, names) if names else ""
-        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
-
-
 def read(path: Path) -> Document:
     """Read an axolotl config.
 
     Raises:
         BadInputError: it cannot be read, is not YAML, or is not a mapping.
     """
-    return parse(read_text(path), path)
+    return parse(files.read_text(path), path)
 
 
 def parse(text: str, path: Path) -> Document:
@@ -88,7 +70,7 @@ def parse(text: str, path: Path) -> Document:
         repeated: list[Key] = []
         if node is not None:
             # Before the values are made: that step replaces merge keys (<<) in the nodes.
-            _walk(node, (), places, repeated, set())
+            _walk(node, (), places, repeated, set(), frozenset())
         value = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -105,19 +87,29 @@ def parse(text: str, path: Path) -> Document:
     return Document(path, text, value, places, tuple(repeated))
 
 
-def _walk(node: yaml.Node, key: Key, places: dict[Key, tuple[int, int]], repeated: list[Key], seen: set[int]) -> None:
+def _walk(
+    node: yaml.Node,
+    key: Key,
+    places: dict[Key, tuple[int, int]],
+    repeated: list[Key],
+    seen: set[int],
+    above: frozenset[int],
+) -> None:
+    if id(node) in above:
+        raise ValueError(f"an alias stands for the value that it is in (line {node.start_mark.line + 1})")
     # An alias leads to the node that it names: each is walked once, where it was written.
     if id(node) in seen:
         return
     seen.add(id(node))
+    above |= {id(node)}
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             part = (*key, str(name.value) if isinstance(name, yaml.ScalarNode) else "?")
             if part in places and part[-1] != "<<":
                 repeated.append(part)
             places[part] = (name.start_mark.line + 1, name.start_mark.column + 1)
-            _walk(value, part, places, repeated, seen)
+            _walk(value, part, places, repeated, seen, above)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             places[*key, number] = (item.start_mark.line + 1, item.start_mark.column + 1)
-            _walk(item, (*key, number), places, repeated, seen)
+            _walk(item, (*key, number), places, repeated, seen, above)

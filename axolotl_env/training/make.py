@@ -80,7 +80,7 @@ def plan_config(
     # A path that we wrote is relative to our own configs; one that the user assigned is the user's.
     if isinstance(deepspeed, str) and "deepspeed" in folders and not Path(deepspeed).is_absolute():
         beside = target.with_name(f"{target.stem}.deepspeed.json")
-        written[beside] = document.read_text(folders["deepspeed"] / deepspeed)
+        written[beside] = files.read_text(folders["deepspeed"] / deepspeed)
         config["deepspeed"] = str(beside)
     stream = io.StringIO()
     yaml_.dump(config, stream)
@@ -129,7 +129,7 @@ def _round_trip() -> YAML:
 
 
 def _load(yaml_: YAML, path: Path) -> CommentedMap:
-    text = document.read_text(path)
+    text = files.read_text(path)
     document.parse(text, path)  # its errors name the line
     value = yaml_.load(text)
     assert isinstance(value, CommentedMap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -170,3 +171,19 @@ def test_settings_prints_the_origin_of_each_value(invoke: Invoke, tmp_path: Path
     shown = invoke("settings", env={"AXOLOTL_ENV_ACCOUNT": "a000", "XDG_CONFIG_HOME": str(tmp_path)})
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"^account +a000 +environment ", shown.stdout, re.MULTILINE)
+
+
+def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "invoke", "check-edf", "--rules", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 141
+
+
+def test_a_plan_is_one_json_document_too(invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("build-image", "--dry-run", "--json", env={"AXOLOTL_ENV_STORE": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("flavour") for line in json.loads(done.stdout)["plan"])

@@ -531,3 +531,9 @@ def test_arbitrary_bytes_are_checked_or_refused(tmp_path_factory: pytest.TempPat
         document.parse(file.read_text(), file)
     except BadInputError:
         return
+
+
+def test_an_alias_that_leads_back_to_itself_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("seed: 1\na: &a [*a]\n")
+    with pytest.raises(BadInputError, match=r"alias.*line 2"):
+        check_config(str(tmp_path / "c.yaml"), Settings(store=tmp_path))

@@ -111,3 +111,15 @@ def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     seen: list[int] = []
     assert files.sha256(tmp_path / "x", on_bytes=seen.append).startswith("ba7816bf8f01cfea")
     assert sum(seen) == 3
+
+
+def test_only_text_of_a_file_is_read_and_a_name_that_is_near_is_offered(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("a: grüezi")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    assert files.read_text(tmp_path / "train.yaml") == "a: grüezi"
+    for path, what in ((tmp_path, "folder"), (Path("/dev/zero"), "no file"), (tmp_path / "binary.yaml", "UTF-8")):
+        with pytest.raises(BadInputError, match=what):
+            files.read_text(path)
+    with pytest.raises(BadInputError) as caught:
+        files.read_text(tmp_path / "trian.yaml")
+    assert caught.value.fault.hint == "did you mean train.yaml?"

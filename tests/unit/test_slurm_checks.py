@@ -165,7 +165,7 @@ def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
         (b"a: [1\nb: 2\n", ":2: is not YAML"),
         (b"a: 2026-13-45\n", "is not YAML: month must be in 1..12"),
         (b"- a\n- b\n", "is not an axolotl config"),
-        (b"\xff\xfe", "is not text"),
+        (b"\xff\xfe", "is not UTF-8 text"),
         (None, "cannot be read: No such file or directory"),
     ],
 )

@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError
 from axolotl_env.training.config.rules import FOLDER, Check, Context, Hit, text_of, walk
 from axolotl_env.training.data import text as json_text
-from axolotl_env.training.document import Document, Key, read_text
+from axolotl_env.training.document import Document, Key
 
 
 @cache
@@ -28,7 +29,7 @@ def read(path: Path) -> Document:
     Raises:
         BadInputError: it cannot be read, is not JSON, or is no object.
     """
-    text = read_text(path)
+    text = files.read_text(path)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
