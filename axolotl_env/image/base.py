@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,6 @@ from axolotl_env.errors import WorkFailedError
 from axolotl_env.records import Record
 
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-DEBIAN = "http://deb.debian.org/debian"
-DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
 
 # FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
 DOCKERFILE = """\
@@ -32,7 +28,7 @@ CMD ["/bin/bash"]
 _FORGET = (
     ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; '
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"; '
-    'printf "%s\\n" {lines} > "$1/etc/apt/sources.list"'
+    'echo "# A mirror of Debian goes here, to install packages in a running container." > "$1/etc/apt/sources.list"'
 )
 
 
@@ -62,7 +58,6 @@ def plan_base(
     suite: str, packages: Sequence[str], architecture: str, *, mirror: str, epoch: int, store: Path
 ) -> BasePlan:
     """Return the plan of a base; its key is over all that its content depends on, a mirror that was chosen included."""
-    lines = " ".join(shlex.quote(line) for line in debian_lines(suite))
     argv = (
         "mmdebstrap", "--variant=minbase", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
         "--components=main", f"--include={','.join(packages)}",
@@ -71,7 +66,7 @@ def plan_base(
         "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         '--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"',
-        f"--customize-hook={_FORGET.format(lines=lines)}",
+        f"--customize-hook={_FORGET}",
         suite,
     )  # fmt: skip
     key = files.content_key([argv, mirror, epoch, DOCKERFILE])
@@ -105,7 +100,7 @@ def bootstrap(plan: BasePlan) -> Path:
     sources = bootstrap_lines(plan.mirror, plan.suite)
     program = require_programs(plan)
     # Not the whole address: apt's own may hold a password.
-    mirror = urlsplit(sources[0].split()[1]).hostname
+    mirror = urlsplit(sources[0].split()[1]).hostname if sources else "mmdebstrap's default"
     with (
         files.lock(plan.tar, what="the base"),
         files.replacing(plan.tar) as partial,
@@ -127,7 +122,10 @@ def bootstrap(plan: BasePlan) -> Path:
 
 
 def bootstrap_lines(mirror: str, suite: str) -> tuple[str, ...]:
-    """Return the sources.list to bootstrap from: the mirror given, or what apt uses here, or Debian's servers."""
+    """Return the sources.list to bootstrap from: the mirror given, or what apt uses here.
+
+    None where neither is known: mmdebstrap then takes Debian's own servers.
+    """
     if mirror:
         # No line for security: few mirrors carry it under a name that could be known.
         return tuple(f"deb {mirror} {name} main" for name in (suite, f"{suite}-updates"))
@@ -138,13 +136,4 @@ def bootstrap_lines(mirror: str, suite: str) -> tuple[str, ...]:
         found = {name: f"deb {uri.rstrip('/')} {name} main" for name, uri in pairs if name.startswith(suite)}
         if suite in found:
             return tuple(found[name] for name in sorted(found))
-    return debian_lines(suite)
-
-
-def debian_lines(suite: str) -> tuple[str, ...]:
-    """Return the lines of Debian's own servers: the default, and what an image's sources.list says."""
-    return (
-        f"deb {DEBIAN} {suite} main",
-        f"deb {DEBIAN_SECURITY} {suite}-security main",
-        f"deb {DEBIAN} {suite}-updates main",
-    )
+    return ()

@@ -127,8 +127,7 @@ def test_no_layer_holds_caches_build_tools_or_settings_of_pip_and_apt(small: Ima
         names = [str(path.relative_to(layer)) for path in regular_files([layer])]
         assert [n for n in names if suspicious.search(n) and not n.startswith(allowed)] == []
     base = Path(layers[-1])
-    sources = (base / "etc/apt/sources.list").read_text()
-    assert {line.split()[1].split("/")[2] for line in sources.splitlines()} == {"deb.debian.org"}
+    assert "://" not in (base / "etc/apt/sources.list").read_text()
     assert (base / "etc/hostname").read_text() == (base / "etc/resolv.conf").read_text() == ""
     assert small.layers[-1] == str(base)
 
