@@ -12,18 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from axolotl_env import console, files, process
+from axolotl_env import console, emulation, files, process
 from axolotl_env.edf import edf_folder
 from axolotl_env.errors import MissingError, UserError
 from axolotl_env.image import engine_info
 from axolotl_env.records import Record
 from axolotl_env.release import Flavour, load_flavour
 from axolotl_env.settings import Settings, Site, load_site
+from axolotl_env.squashfs import find_mksquashfs
 
 PATIENCE = 10.0
 """Seconds that a program may take to say its version."""
-
-BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 class Diagnosis(Record):
@@ -93,26 +92,11 @@ def _uv(_: Place) -> str:
 
 
 def _emulation(place: Place) -> str:
-    wanted = place.foreign or "aarch64"
-    if wanted == platform.machine():
-        return "native"
-    entry = BINFMT / f"qemu-{wanted}"
-    hint = "apt-get install qemu-user-static binfmt-support; mount -t binfmt_misc none /proc/sys/fs/binfmt_misc"
-    if not entry.is_file():
-        raise MissingError(f"this machine does not run programs for {wanted}", hint=hint)
-    flags = next((line for line in entry.read_text().splitlines() if line.startswith("flags:")), "")
-    if "F" not in flags:
-        # Without F the kernel looks for the emulator inside the image, which has none.
-        raise MissingError(f"{entry} lacks the flag F: containers cannot use it", hint=hint)
-    return f"qemu-{wanted} ({flags})"
+    return emulation.require(place.foreign or "aarch64")
 
 
 def _mksquashfs(_: Place) -> str:
-    path = process.find("mksquashfs", package="squashfs-tools", needed_for="write the squashfs")
-    usage = process.run([path, "-help"], check=False, timeout=PATIENCE).stdout
-    if "zstd" not in usage:
-        raise MissingError(f"{path} cannot compress with zstd", hint="apt-get install squashfs-tools (4.4 or newer)")
-    return _first_line([path, "-version"]) + ", zstd"
+    return f"mksquashfs {find_mksquashfs()[1]}, zstd"
 
 
 def _podman(_: Place) -> str:

@@ -7,7 +7,16 @@ one; a manifest that does not belong to it is never there.
 
 from __future__ import annotations
 
-from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
+from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, find_mksquashfs, plan_squashfs
 from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
 
-__all__ = ["Manifest", "SquashfsPlan", "build_squashfs", "default_path", "newest", "plan_squashfs", "read_manifest"]
+__all__ = [
+    "Manifest",
+    "SquashfsPlan",
+    "build_squashfs",
+    "default_path",
+    "find_mksquashfs",
+    "newest",
+    "plan_squashfs",
+    "read_manifest",
+]

@@ -83,9 +83,8 @@ def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
         MissingError: mksquashfs is not installed or cannot do zstd; the engine does not answer.
         WorkFailedError: the conversion failed; the old file is still there.
     """
-    mksquashfs = process.find("mksquashfs", package="squashfs-tools", needed_for="write the squashfs")
+    mksquashfs, version = find_mksquashfs()
     unsquashfs = process.find("unsquashfs", package="squashfs-tools", needed_for="verify the squashfs")
-    version = _version(mksquashfs)
     contents = Contents(
         release=image.release,
         flavour=image.flavour,
@@ -127,13 +126,18 @@ def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
     return manifest
 
 
-def _version(mksquashfs: str) -> str:
-    text = process.run([mksquashfs, "-help"], check=False).stdout
-    compressors = text.split("Compressors available:")[-1].split("-b <")[0]
-    if "zstd" not in compressors:
-        raise MissingError(f"{mksquashfs} cannot compress with zstd", hint="apt-get install squashfs-tools (≥ 4.4)")
-    found = re.search(r"version (\S+)", process.run([mksquashfs, "-version"], check=False).stdout)
-    return found.group(1) if found else "unknown"
+def find_mksquashfs() -> tuple[str, str]:
+    """Return path and version of a mksquashfs that can do what :data:`OPTIONS` ask.
+
+    Raises:
+        MissingError: none is installed, or it cannot compress with zstd.
+    """
+    path = process.find("mksquashfs", package="squashfs-tools", needed_for="write the squashfs")
+    text = process.run([path, "-help"], check=False).stdout
+    if "zstd" not in text.split("Compressors available:")[-1].split("-b <")[0]:
+        raise MissingError(f"{path} cannot compress with zstd", hint="apt-get install squashfs-tools (≥ 4.4)")
+    found = re.search(r"version (\S+)", process.run([path, "-version"], check=False).stdout)
+    return path, found.group(1) if found else "unknown"
 
 
 def _layers_readable(image: Image) -> bool:
