@@ -29,14 +29,13 @@ def build_image(plan: ImagePlan) -> Image:
         if plan.force or engine.find(plan.name) is None:
             with files.lock(plan.store / f"image-{plan.flavour.name}", what="the image"):
                 _check(plan, engine)
-                _build(plan, engine)
-                engine.drop_superseded(plan.flavour.name, plan.name)
+                engine.drop_superseded(plan.name, _build(plan, engine))
         else:
             console.note(f"image {plan.name} is up to date")
         return _record(plan, engine)
 
 
-def _build(plan: ImagePlan, engine: Engine) -> None:
+def _build(plan: ImagePlan, engine: Engine) -> list[str]:
     for notice in plan.notices:
         console.warn(notice)
     for base in dict.fromkeys((plan.build_base, plan.base)):
@@ -44,7 +43,7 @@ def _build(plan: ImagePlan, engine: Engine) -> None:
     # Once more: a bootstrap takes minutes, and others use the disk too.
     _raise(_disk_faults(plan, engine))
     with console.step(f"build {plan.name}") as step:
-        engine.build(
+        return engine.build(
             dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, links=plan.links, name=plan.name,
             labels=plan.labels, buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
             log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show, fresh=plan.force,

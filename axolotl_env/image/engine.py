@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -107,9 +107,10 @@ class Engine:
         self, *, dockerfile: str, context: Mapping[str, str | Path], links: Mapping[str, str], name: str,
         labels: Mapping[str, str], buildargs: Mapping[str, str], flavour: str, platform: str, log: Path,
         show: Callable[[str], None], fresh: bool = False,
-    ) -> None:  # fmt: skip
-        """Build an image and give it its name when all of it went well.
+    ) -> list[str]:  # fmt: skip
+        """Build an image, give it its name when all of it went well, and return what it supersedes.
 
+        That is the ids of the flavour's unnamed stages that were there before and that this build did not use.
         Containers and unnamed images that a failure or an interrupt would leave are removed.
 
         Args:
@@ -147,6 +148,7 @@ class Engine:
                 self._newest.close()
                 self._clean(flavour, before, containers | {*images} - known, last=images[-1] if images else "")
                 raise
+        return [stage for stage in before if _short(stage) not in images]
 
     def image(self, name: str) -> dict[str, Any]:
         """Return what the engine knows about an image that is there."""
@@ -215,14 +217,13 @@ class Engine:
                     self._api.remove_image(image)
             time.sleep(0.2)
 
-    def drop_superseded(self, flavour: str, name: str) -> None:
-        """Remove what earlier builds of a flavour left: all images but ``name``, all unnamed stages but the newest.
+    def drop_superseded(self, name: str, stages: Iterable[str]) -> None:
+        """Remove what earlier builds of a flavour left: all images but ``name``, and ``stages`` (see :meth:`build`).
 
-        The newest stage is the cache of the next build. What is in use stays.
+        The stages of this build are the cache of the next one. What is in use stays, and what another build makes.
         """
-        stages = sorted(self._unnamed(flavour), key=lambda image: int(image["Created"]))[:-1]
         tags = [tag for image in self._api.images(name=name.partition(":")[0]) for tag in image["RepoTags"] or ()]
-        for old in [*(tag for tag in tags if not tag.endswith(name)), *(image["Id"] for image in stages)]:
+        for old in [*(tag for tag in tags if not tag.endswith(name)), *stages]:
             with contextlib.suppress(APIError):
                 self._api.remove_image(old)
 

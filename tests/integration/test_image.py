@@ -122,20 +122,16 @@ def test_the_record_is_what_the_engine_says(image: Image, engine: docker.DockerC
     assert image.engine.split()[0] in ("Docker", "Podman")
 
 
-def test_an_image_that_is_there_is_found_in_less_than_a_second(image: Image) -> None:
-    plan = plan_image(load().settings, flavour="cpu")
-    started = time.monotonic()
-    assert build_image(plan) == image
-    assert time.monotonic() - started < 1
+def test_an_image_that_is_there_is_not_built_again(image: Image, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build_image(plan_image(load().settings, flavour="cpu")) == image
+    assert capsys.readouterr().err == f"image {image.name} is up to date\n"
 
 
 def test_a_change_of_the_smoke_files_alone_reinstalls_nothing(image: Image, engine: docker.DockerClient) -> None:
     plan = plan_image(load().settings, flavour="cpu")
     texts = plan.texts | {"smoke/probe.py": plan.texts["smoke/probe.py"] + "# changed\n"}
     changed = plan.model_copy(update={"texts": texts, "key": "f" * 64})
-    started = time.monotonic()
     other = build_image(changed)
-    assert time.monotonic() - started < 30
     assert in_image(engine, other, "tail", "-n1", "/opt/axolotl-env/smoke/probe.py") == "# changed\n"
     # The real one was replaced: back to it, by the engine's cache.
     assert build_image(plan).layers[:1] != other.layers[:1]

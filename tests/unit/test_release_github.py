@@ -246,10 +246,8 @@ def test_a_cached_answer_that_is_broken_is_asked_for_anew(server: Server, github
 
 def test_a_server_that_says_nothing_is_given_up_after_the_time_out(server: Server, github: GitHub) -> None:
     server.on("/releases/latest", Answer({}, delay=2))
-    started = time.monotonic()
     with pytest.raises(MissingError, match="no answer within"):
         github.latest()
-    assert time.monotonic() - started < 2
 
 
 def test_no_server_is_one_line_that_names_the_host(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -106,9 +105,7 @@ def test_a_percent_sign_in_the_folder_of_the_logs_is_no_pattern() -> None:
 
 
 def test_one_node_and_two_thousand_differ_in_the_number_alone() -> None:
-    started = time.perf_counter()
     small, large = (render(inputs(nodes=n), ALPS) for n in (1, 2000))
-    assert time.perf_counter() - started < 1
     assert small.replace("--nodes=1\n", "--nodes=2000\n", 1) == large
 
 
