@@ -118,8 +118,12 @@ class Site(Record):
     slurm: SiteSlurm = SiteSlurm()
 
 
-def load_site(name: str) -> Site:
+def load_site(name: str, *, where: str = "--site") -> Site:
     """Return a site by its name in ``configs/sites``, or from a file given by path.
+
+    Args:
+        name: of the site, or a path.
+        where: what gave the name, for the error.
 
     Raises:
         BadInputError: there is none of that name, or its file does not fit.
@@ -128,7 +132,7 @@ def load_site(name: str) -> Site:
     if path.parent == SITES and not path.is_file():
         raise BadInputError(
             f"unknown site {name!r}",
-            where="--site",
+            where=where,
             hint=nearest(name, (p.stem for p in SITES.glob("*.toml"))),
         )
     return Site.load(path)
@@ -150,11 +154,13 @@ def load(environ: Mapping[str, str] = os.environ, **flags: str) -> Loaded:
         "environment": _environment(environ),
         "flag": {key: value for key, value in flags.items() if value},
     }
-    site = Settings.model_fields["site"].default
-    for layer in layers.values():
-        site = layer.get("site", site)
+    site, giver = Settings.model_fields["site"].default, "default"
+    for origin, layer in layers.items():
+        if "site" in layer:
+            site, giver = layer["site"], origin
     if isinstance(site, str):
-        layers = {f"site {site}": dict(load_site(site).defaults), **layers}
+        where = _name(giver, "site") + ("" if giver == "flag" else f" ({giver})")
+        layers = {f"site {site}": dict(load_site(site, where=where).defaults), **layers}
     found: list[Fault] = []
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, "default")

@@ -72,7 +72,12 @@ def refused(item: Item) -> Iterator[Fault]:
             yield Fault(f"a variable in {text!r}: the next engine does not fill it here", where, "write it out")
         elif table == "mounts" and (":-" in text or not (2 <= len(parts := text.split(":")) <= 3 and all(parts))):
             hint = "the colon of ${VAR:-default} splits a mount, too: set the variable instead" if ":-" in text else ""
-            yield Fault(f"{text!r} is not SOURCE:DESTINATION[:FLAGS]", where, hint)
+            yield Fault(f"{text!r} is not SOURCE:DESTINATION[:ro]", where, hint)
+        elif table == "mounts" and not all(path.startswith(("/", "${")) for path in text.split(":")[:2]):
+            yield Fault(f"{text!r}: both paths must be absolute", where, "write ${HOME} for ~" if "~" in text else "")
+        elif table == "mounts" and text.split(":")[2:] not in ([], ["ro"], ["rw"]):
+            hint = "ro or rw; others, which each engine writes in its own way, go into the file by hand"
+            yield Fault(f"{text!r}: unknown flag {text.rpartition(':')[2]!r}", where, hint)
         elif table == "env" and (kind := secret_in(str(item.key[-1]), text)):
             # Never the value itself: this line goes to a terminal or a log.
             yield Fault(f"{kind}: an EDF is readable and is handed on to other programs", where, "invoke secrets")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from axolotl_env import files
 from axolotl_env.edf.knowledge import facts, own_network
@@ -16,11 +17,12 @@ AWS = "com.hooks.aws_ofi_nccl.enabled"
 VARIANT = "com.hooks.aws_ofi_nccl.variant"
 AWS_KEY = f"annotations.{AWS}"
 CXI = "com.hooks.cxi.enabled"
+MAGIC = b"hsqs"
 TRUE_WORDS = ("True", "TRUE", "1", "yes", "on")
 FALSE_WORDS = ("False", "FALSE", "0", "no", "off")
 
 
-@finds("image-missing", "image-purged", "image-file", "image-variable", "image-relative")
+@finds("image-missing", "image-not-squashfs", "image-purged", "image-file", "image-variable", "image-relative")
 def image_file(subject: Subject) -> Iterator[Problem]:
     """Find squashfs files that are not there, soon will not be, or that the engine does not take."""
     image, sarus = subject.edf.image, "image" not in subject.engine.expands
@@ -32,11 +34,26 @@ def image_file(subject: Subject) -> Iterator[Problem]:
         return
     if sarus:
         yield subject.problem("image-file", "image", image=image)
-    if "$" not in image and files.kind(image) != "file":
-        yield subject.problem("image-missing", "image", image=image)
+    if "$" not in image:
+        found = files.kind(image)
+        if not found:
+            yield subject.problem("image-missing", "image", image=image)
+        elif not sarus and not is_squashfs(image):
+            yield subject.problem("image-not-squashfs", "image", image=image)
     for folder, days in facts().purged.items():
         if image.startswith(f"{folder}/"):
             yield subject.problem("image-purged", "image", image=image, days=str(days))
+
+
+def is_squashfs(path: str | Path) -> bool:
+    """Say whether a path leads to a file that begins as a squashfs does; one that may not be read is taken for one."""
+    if files.kind(path) != "file":
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return True
 
 
 @finds("image-separator", "image-floating")

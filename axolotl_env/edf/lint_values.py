@@ -10,6 +10,7 @@ from axolotl_env.edf.knowledge import facts, secret_in
 from axolotl_env.edf.lint import Subject, finds
 from axolotl_env.edf.problems import Change, Problem
 from axolotl_env.edf.shape import KEYS, dotted, shape
+from axolotl_env.words import nearest
 
 USERS = re.compile(r"/users/?")
 BARE = re.compile(r"(?<!\$)(?:\$\$)*\$([A-Za-z_]\w*)", re.ASCII)
@@ -106,7 +107,7 @@ def paths(subject: Subject) -> Iterator[Problem]:
             yield Problem("path-space", place, words, dotted(key))
 
 
-@finds("mount-one-path", "mount-users", "mount-flags-lost", "mount-sqsh")
+@finds("mount-one-path", "mount-users", "mount-flag-unknown", "mount-flags-lost", "mount-sqsh")
 def mounts_as_written(subject: Subject) -> Iterator[Problem]:
     """Find mounts that the other engine refuses, and /users as a whole."""
     sarus = not subject.engine.one_path_mounts
@@ -122,6 +123,10 @@ def mounts_as_written(subject: Subject) -> Iterator[Problem]:
             home = "/users/${USER}"
             yield Problem("mount-users", place, {}, name, Change(key, ":".join([home, home, *parts[2:]])))
         flags = parts[2] if len(parts) == 3 else ""
+        for flag in re.split(r"[+,]", flags) if flags else ():
+            if flag not in subject.engine.mount_flags and "$" not in flag:
+                words = {"flag": flag, "hint": nearest(flag, subject.engine.mount_flags)}
+                yield Problem("mount-flag-unknown", place, words, name)
         if sarus and "+" in flags:
             better = flags.replace("+", ",")
             change = Change(key, ":".join([*parts[:2], better]))

@@ -70,6 +70,7 @@ class Engine(Record):
     relative_prefixes: tuple[str, ...]
     makes_paths_absolute: bool
     flag_separator: str
+    mount_flags: tuple[str, ...]
     keeps_sqsh_flag: bool
     escapes_paths: bool
     splits_edf_path: bool

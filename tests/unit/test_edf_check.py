@@ -42,6 +42,7 @@ CASES: list[tuple[str, str, str, str, str | None]] = [
     ("mount-one-path", "sarus", 'image = "u:1"\nentrypoint = false\nmounts = ["/a"]\n', "3:11", None),
     ("mount-prefix", "ce", HEAD + 'mounts = ["a:/b"]\n', "3:11", None),
     ("mount-flags", "ce", HEAD + 'mounts = ["/a:/b:ro,private"]\n', "3:11", None),
+    ("mount-flag-unknown", "ce", HEAD + 'mounts = ["/a:/b:r0+private"]\n', "3:11", None),
     ("sqsh-missing", "sarus", 'image = "u:1"\nentrypoint = false\nmounts = ["/nope:/b:sqsh"]\n', "3:11", None),
     ("sqsh-not-a-file", "sarus", 'image = "u:1"\nentrypoint = false\nmounts = ["/etc:/b:sqsh"]\n', "3:11", None),
     (
@@ -74,6 +75,8 @@ CASES: list[tuple[str, str, str, str, str | None]] = [
     ("devices-undocumented", "ce", HEAD + 'devices = ["nvidia.com/gpu=all"]\n', "3:12", None),
     ("entrypoint-unstated", "ce", 'image = "{image}"\n', "0:0", "entrypoint = false"),
     ("image-missing", "ce", 'image = "/nope/x.sqsh"\nentrypoint = false\n', "1:1", None),
+    ("image-not-squashfs", "ce", 'image = "/etc/hostname"\nentrypoint = false\n', "1:1", None),
+    ("image-not-squashfs", "ce", 'image = "/etc"\nentrypoint = false\n', "1:1", None),
     ("image-purged", "ce", 'image = "/capstor/scratch/x.sqsh"\nentrypoint = false\n', "1:1", None),
     ("image-file", "sarus", HEAD, "1:1", None),
     ("image-variable", "sarus", 'image = "${{SCRATCH}}/x"\nentrypoint = false\n', "1:1", None),

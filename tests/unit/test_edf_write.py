@@ -263,6 +263,22 @@ def test_mounts_that_an_engine_would_split_elsewhere_are_refused(path: Path, ima
     assert [fault.where for fault in caught.value.faults] == ["mounts"]
 
 
+@pytest.mark.parametrize("mount", ["data:/data", "/data:data", "~/x:/x", "/a:/b:r0", "/a:/b:ro+private"])
+def test_mounts_that_one_of_the_engines_would_not_take_are_refused(path: Path, image: Path, mount: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        planned(path, image, mounts=[mount])
+    assert [fault.where for fault in caught.value.faults] == ["mounts"]
+
+
+def test_an_image_that_is_there_and_is_no_squashfs_is_refused(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "random.sqsh"
+    other.write_bytes(b"no superblock")
+    for image in (other, tmp_path):
+        with pytest.raises(BadInputError) as caught:
+            planned(path, image)
+        assert [(f.what, f.where) for f in caught.value.faults] == [("is no squashfs file", str(image))]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

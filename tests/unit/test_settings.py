@@ -53,6 +53,13 @@ def test_an_unset_variable_in_a_path_is_an_error_and_not_an_empty_string(user_fi
     assert "NOPE_NOPE is not set" in caught.value.faults[0].what
 
 
+def test_an_unknown_site_is_blamed_on_what_named_it(user_file: Path) -> None:
+    user_file.write_text('site = "claridn"\n')
+    with pytest.raises(BadInputError) as caught:
+        settings.load(environ(user_file))
+    assert caught.value.fault.where == f"site ({user_file})"
+
+
 def test_an_unknown_site_names_the_nearest(user_file: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         settings.load(environ(user_file), site="claridn")
