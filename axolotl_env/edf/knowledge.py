@@ -33,7 +33,7 @@ class Advice(Record):
 
 
 class Profile(Record):
-    """A named set of network variables (``edf/profiles/NAME.toml``)."""
+    """A named set of network variables (``edf/profiles/NAME.toml``); ``like = "OTHER"`` takes that one's too."""
 
     name: str
     description: str
@@ -52,7 +52,8 @@ def network_profile(name: str) -> Profile:
     one_of(name, (path.stem for path in PROFILES.glob("*.toml")), what="network profile", where="--profile")
     table = tomllib.loads((PROFILES / f"{name}.toml").read_text())
     facts = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    variables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    base = network_profile(facts.pop("like")).variables if "like" in facts else {}
+    variables = {**base, **{key: value for key, value in table.items() if isinstance(value, dict)}}
     return Profile.model_validate({"name": name, **facts, "variables": variables})
 
 

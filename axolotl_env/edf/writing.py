@@ -188,7 +188,8 @@ def _annotations(site: Site, manifest: Manifest | None, *, own_network: bool) ->
 
 def _network(chosen: Profile) -> Iterator[Item]:
     for variable, advice in chosen.variables.items() if chosen.write else ():
-        yield Item(("env", variable), advice.value, advice.comment)
+        if advice.value:
+            yield Item(("env", variable), advice.value, advice.comment)
 
 
 def _present(path: Path) -> str | None:
