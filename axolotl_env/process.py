@@ -96,9 +96,51 @@ def run(
         WorkFailedError: the time ran out.
     """
     command = tuple(str(a) for a in argv)
-    feed = stdin is not None
+    child = _start(command, cwd=cwd, env=env, feed=stdin is not None, merge_stderr=merge_stderr)
+    lines: list[str] | deque[str] = deque(maxlen=10 * TAIL_LINES) if on_line else []
+    errors: deque[str] = deque(maxlen=10 * TAIL_LINES)
+    feed_error: list[BaseException] = []
+    threads = []
+    if stdin is not None:
+        threads.append(threading.Thread(target=_feed, args=(child, stdin, feed_error), daemon=True))
+    if not merge_stderr:
+        threads.append(threading.Thread(target=_drain, args=(child, on_line, errors), daemon=True))
     try:
-        child = subprocess.Popen(
+        with _deadline(child, timeout) as expired:
+            for thread in threads:
+                thread.start()
+            for line in _lines(child):
+                lines.append(line)
+                if on_line:
+                    on_line(line)
+            child.wait()
+    except BaseException:
+        _end_group(child)
+        raise
+    finally:
+        for thread in threads:
+            thread.join(timeout=GRACE_SECONDS)
+        for stream in (child.stdout, child.stderr, child.stdin):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+    if expired.is_set():
+        raise WorkFailedError(
+            f"{Path(command[0]).name} did not end within {timeout:g} s", where=shlex.join(command), hint=hint
+        )
+    if feed_error:
+        raise feed_error[0]
+    result = Result(command, child.returncode, "\n".join(lines), "\n".join(errors))
+    if check and child.returncode != 0:
+        raise ProgramFailedError(result, hint=hint)
+    return result
+
+
+def _start(
+    command: Sequence[str], *, cwd: Path | None, env: Mapping[str, str] | None, feed: bool, merge_stderr: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
             command,
             cwd=cwd,
             env=None if env is None else dict(env),
@@ -109,53 +151,26 @@ def run(
         )
     except FileNotFoundError as error:
         raise MissingError(f"{error.filename} does not exist", where=shlex.join(command)) from error
-    lines: list[str] | deque[str] = deque(maxlen=10 * TAIL_LINES) if on_line else []
+    except OSError as error:
+        raise MissingError(f"{command[0]} cannot be started: {error.strerror}", where=shlex.join(command)) from error
+
+
+@contextlib.contextmanager
+def _deadline(child: subprocess.Popen[bytes], seconds: float | None) -> Iterator[threading.Event]:
+    """End a program that runs for longer; the event tells that it came to that."""
     expired = threading.Event()
 
     def expire() -> None:
         expired.set()
         _end_group(child)
 
-    timer = threading.Timer(timeout, expire) if timeout else None
-    errors: deque[str] = deque(maxlen=10 * TAIL_LINES)
-    feed_error: list[BaseException] = []
-    threads = []
-    if feed:
-        threads.append(threading.Thread(target=_feed, args=(child, stdin, feed_error), daemon=True))
-    if not merge_stderr:
-        threads.append(threading.Thread(target=_drain, args=(child, on_line, errors), daemon=True))
+    timer = threading.Timer(seconds or 0, expire)
+    if seconds:
+        timer.start()
     try:
-        if timer:
-            timer.start()
-        for thread in threads:
-            thread.start()
-        for line in _lines(child):
-            lines.append(line)
-            if on_line:
-                on_line(line)
-        child.wait()
-    except BaseException:
-        _end_group(child)
-        raise
+        yield expired
     finally:
-        if timer:
-            timer.cancel()
-        for thread in threads:
-            thread.join(timeout=GRACE_SECONDS)
-        for stream in (child.stdout, child.stderr, child.stdin):
-            if stream:
-                with contextlib.suppress(OSError):
-                    stream.close()
-    result = Result(command, child.returncode, "\n".join(lines), "\n".join(errors))
-    if expired.is_set():
-        raise WorkFailedError(
-            f"{Path(command[0]).name} did not end within {timeout:g} s", where=shlex.join(command), hint=hint
-        )
-    if feed_error:
-        raise feed_error[0]
-    if check and child.returncode != 0:
-        raise ProgramFailedError(result, hint=hint)
-    return result
+        timer.cancel()
 
 
 def become(argv: Sequence[str]) -> NoReturn:

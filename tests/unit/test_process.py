@@ -118,3 +118,11 @@ def test_an_interrupt_ends_the_program_and_its_children(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         process.run(python(WITH_CHILD, str(pid_file)))
     assert ends(pid_file)
+
+
+def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "program"
+    broken.write_bytes(b"\x7fELF of no machine")
+    broken.chmod(0o755)
+    with pytest.raises(MissingError, match="cannot be started: Exec format error"):
+        process.run([broken])
