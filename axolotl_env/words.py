@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from axolotl_env.errors import BadInputError
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" with the nearest known name, or the list of all where none is near."""
+def nearest(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Return "did you mean …?" with the nearest known name; where none is near ``otherwise``, or the list of all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+    if close := difflib.get_close_matches(name, names, n=1):
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(names)}" if otherwise is None else otherwise
 
 
 def one_of(name: str, known: Iterable[str], *, what: str, where: str) -> str:

@@ -4,9 +4,10 @@ In: a squashfs file and a site's facts, or any EDF by name or path. Out: the EDF
 what is there (:class:`EdfPlan`), its meaning (:class:`Environment`), or what is wrong with it (findings).
 """
 
-from axolotl_env.edf.check import check_edfs
+from axolotl_env.edf.check import Survey, check_edfs, survey
+from axolotl_env.edf.flat import flat
 from axolotl_env.edf.mend import plan_mend
-from axolotl_env.edf.model import Environment, Mount
+from axolotl_env.edf.model import Environment, Mount, engines
 from axolotl_env.edf.problems import Rule, rules
 from axolotl_env.edf.resolve import resolve
 from axolotl_env.edf.search import edf_folder, named, target
@@ -19,14 +20,18 @@ __all__ = [
     "Mount",
     "Rule",
     "Shown",
+    "Survey",
     "check_edfs",
     "edf_folder",
+    "engines",
+    "flat",
     "named",
     "plan_edf",
     "plan_mend",
     "resolve",
     "rules",
     "show_edf",
+    "survey",
     "target",
     "write_edf",
 ]

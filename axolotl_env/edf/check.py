@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 # The checks register themselves when they are imported.
 from axolotl_env.edf import lint_image, lint_network, lint_values  # noqa: F401
 from axolotl_env.edf.lint import CHECKS, Subject
-from axolotl_env.edf.model import Engine, engines
+from axolotl_env.edf.model import Engine, Environment, engines
 from axolotl_env.edf.problems import Place, Problem, rules
 from axolotl_env.edf.reading import Source
 from axolotl_env.edf.resolve import Resolution, examine
-from axolotl_env.errors import BadInputError
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.findings import Finding, Severity
 from axolotl_env.squashfs import Manifest, read_manifest
 from axolotl_env.words import one_of
@@ -43,6 +44,44 @@ def check_edfs(
     if not names:
         raise BadInputError("no EDF to check", where="--edf", hint="give a name or a file")
     return tuple(finding for finding, _ in inspect(names, engine=engine, environ=environ, cwd=cwd))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """An EDF as far as it can be resolved, and all that check-edf has against it.
+
+    Args:
+        draft: what it means; None where the file itself cannot be read.
+        mounts_known: its mounts are all in the draft: what is wrong, if anything, is elsewhere.
+        faults: it cannot be used as it is.
+        warnings: it works, and not well.
+    """
+
+    draft: Environment | None
+    mounts_known: bool
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+
+
+def survey(name: str, *, engine: str, environ: Mapping[str, str] = os.environ) -> Survey:
+    """Look at an EDF as one engine does, and return what is wrong instead of raising it.
+
+    Raises:
+        BadInputError: there is no such engine.
+    """
+    one_of(engine, engines(), what="engine", where="site: edf.engine")
+    one = engines()[engine]
+    resolution = examine(name, environ=environ, engine=one, cwd=Path.cwd())
+    told = list(problems(resolution, engine=one, environ=environ))
+    stopping = len(resolution.problems)
+    # The first are the reader's own: whatever their rule says, they stop it.
+    severities = ["error"] * stopping + [rules()[problem.rule].severity_for(engine) for problem in told[stopping:]]
+    return Survey(
+        draft=resolution.draft,
+        mounts_known=all(p.words.get("key", "mounts") not in ("mounts", "base_environment") for p in told[:stopping]),
+        faults=tuple(p.fault() for p, severity in zip(told, severities, strict=True) if severity == "error"),
+        warnings=tuple(p.fault() for p, severity in zip(told, severities, strict=True) if severity == "warning"),
+    )
 
 
 def inspect(

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from axolotl_env.edf.knowledge import secret_in
 from axolotl_env.edf.problems import KeyPath
 from axolotl_env.edf.shape import KEYS, dotted
 from axolotl_env.errors import Fault
+from axolotl_env.secret_patterns import secret_in
 from axolotl_env.words import nearest
 
 VARIABLE = re.compile(r"\$\{[A-Za-z_]\w*(:-[^}:]*)?\}", re.ASCII)

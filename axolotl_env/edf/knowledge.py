@@ -1,4 +1,4 @@
-"""What the data files of ``edf/`` know: network profiles, secrets, kinds of images."""
+"""What the data files of ``edf/`` know: network profiles, kinds of images."""
 
 from __future__ import annotations
 
@@ -55,24 +55,6 @@ def network_profile(name: str) -> Profile:
     base = network_profile(facts.pop("like")).variables if "like" in facts else {}
     variables = {**base, **{key: value for key, value in table.items() if isinstance(value, dict)}}
     return Profile.model_validate({"name": name, **facts, "variables": variables})
-
-
-def secret_in(name: str, value: str) -> str:
-    """Return what kind of secret an environment variable holds; "" if none.
-
-    A value that only names another variable (``${HF_TOKEN}``) is one too: the engine writes it out.
-    """
-    names, values = _secrets()
-    for kind, pattern in values.items():
-        if pattern.search(value):
-            return kind
-    return "secret by its name" if value and names.fullmatch(name) else ""
-
-
-@cache
-def _secrets() -> tuple[re.Pattern[str], Mapping[str, re.Pattern[str]]]:
-    table = tomllib.loads((DATA / "secrets.toml").read_text())
-    return re.compile("|".join(table["names"])), {kind: re.compile(text) for kind, text in table["values"].items()}
 
 
 class Facts(Record):

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from axolotl_env.edf.knowledge import facts, secret_in
+from axolotl_env.edf.knowledge import facts
 from axolotl_env.edf.lint import Subject, finds
 from axolotl_env.edf.problems import Change, Problem
 from axolotl_env.edf.shape import KEYS, dotted, shape
+from axolotl_env.secret_patterns import secret_in
 from axolotl_env.words import nearest
 
 USERS = re.compile(r"/users/?")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from axolotl_env.edf.knowledge import secret_in
 from axolotl_env.edf.model import Environment, engines
 from axolotl_env.edf.resolve import examine
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
+from axolotl_env.secret_patterns import secret_in
 from axolotl_env.squashfs import read_manifest
 from axolotl_env.words import one_of
 

@@ -296,7 +296,9 @@ def test_secrets_are_refused_and_not_shown(path: Path, image: Path, name: str, v
     assert value not in faults(caught)
 
 
-@pytest.mark.parametrize("name", ["HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "WANDB_PROJECT", "SSH_KEY_PATH"])
+@pytest.mark.parametrize(
+    "name", ["HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "WANDB_PROJECT", "SSH_KEY_PATH", "PAD_TOKEN"]
+)
 def test_names_that_only_look_like_secrets_are_not(path: Path, image: Path, name: str) -> None:
     assert f'{name} = "x"' in planned(path, image, values=[f"env.{name}=x"]).text
 

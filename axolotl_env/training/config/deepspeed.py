@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from axolotl_env.errors import BadInputError
 from axolotl_env.training.config.rules import FOLDER, Check, Context, Hit, text_of, walk
 from axolotl_env.training.data import text as json_text
 from axolotl_env.training.document import Document, Key
+from axolotl_env.words import nearest
 
 
 @cache
@@ -78,9 +78,8 @@ def _unknown(context: Context, sections: Mapping[str, list[str]]) -> Iterator[Hi
         for key in value if isinstance(value, Mapping) else ():
             if key not in known:
                 elsewhere = next((name for name, keys in _sections().items() if key in keys), None)
-                close = get_close_matches(key, known, n=1)
                 hint = f"it belongs into {elsewhere or 'the top level'}" if elsewhere is not None else ""
-                hint = hint or (f"did you mean {close[0]}?" if close else "delete it")
+                hint = hint or nearest(key, known, otherwise="delete it")
                 yield Hit((*place, key), {"section": section, "nearest": hint}, context.deepspeed)
 
 
