@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -18,6 +17,7 @@ from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.mounts import View
 from axolotl_env.training import assign
+from axolotl_env.words import nearest
 
 RESUMING = {
     "auto_resume_from_checkpoints": True,
@@ -148,5 +148,4 @@ def needs_preprocessing(content: Mapping[str, Any], processes: int) -> bool:
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist"
-    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-    return f"did you mean {close[0]}?" if close else ""
+    return nearest(path.name, (other.name for other in path.parent.iterdir()), otherwise="")
