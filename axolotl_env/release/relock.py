@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -27,29 +28,45 @@ def relock(flavour: Flavour, entry: FlavourLock, version: str, sources: Sources)
         WorkFailedError: nothing fits: another torch than the flavour's is asked for, say.
     """
     asked = [requirement.format(version=version) for requirement in flavour.python.requirements]
+    try:
+        return resolve(
+            (*asked, *entry.requirements), python=flavour.python.version, uv_platform=entry.uv_platform,
+            index=sources.index, links=sources.wheel_folders if entry.requirements else (),
+            preferred=entry.path.read_text() if entry.path.is_file() else "",
+        )  # fmt: skip
+    except process.ProgramFailedError as error:
+        raise WorkFailedError(
+            f"no set of packages fits axolotl {version} in the flavour {flavour.name}:\n{error.result.stdout}",
+            where=str(entry.path),
+            hint="the flavour's requirements may need another torch; a version with a + needs the wheel folder",
+        ) from error
+
+
+def resolve(
+    asked: Sequence[str], *, python: str, uv_platform: str, index: str, links: Sequence[Path], preferred: str
+) -> str:
+    """Return the text of a lock, with hashes: all that is asked for, and all that that needs.
+
+    Args:
+        asked: requirements.
+        python: version that the packages are for.
+        uv_platform: platform that they are for, as uv names it.
+        index: URL of the index; empty is PyPI.
+        links: folders of wheels that are on no index.
+        preferred: a lock, or lines ``name==version``: those versions are taken where they fit.
+
+    Raises:
+        ProgramFailedError: nothing fits; its output says why.
+    """
     argv: list[str | Path] = [
         find_uv_bin(), "pip", "compile", "-", "--no-config", "--quiet", "--no-header", "--no-annotate",
-        "--generate-hashes", "--no-emit-index-url",
-        "--python-version", flavour.python.version, "--python-platform", entry.uv_platform,
+        "--generate-hashes", "--no-emit-index-url", "--python-version", python, "--python-platform", uv_platform,
+        *(("--default-index", index) if index else ()),
+        *(part for folder in links for part in ("--find-links", folder)),
     ]  # fmt: skip
-    if sources.index:
-        argv += ["--default-index", sources.index]
-    if entry.requirements:
-        argv += [part for folder in sources.wheel_folders for part in ("--find-links", folder)]
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / entry.file
-        if entry.path.is_file():
-            output.write_bytes(entry.path.read_bytes())
-        try:
-            process.run(
-                [*argv, "--output-file", output],
-                stdin="".join(f"{line}\n" for line in (*asked, *entry.requirements)),
-                env={**os.environ, "UV_SYSTEM_CERTS": "1"},
-            )
-        except process.ProgramFailedError as error:
-            raise WorkFailedError(
-                f"no set of packages fits axolotl {version} in the flavour {flavour.name}:\n{error.result.stdout}",
-                where=str(entry.path),
-                hint="the flavour's requirements may need another torch; a version with a + needs the wheel folder",
-            ) from error
+        output = Path(folder) / "lock.txt"
+        output.write_text(preferred)
+        stdin = "".join(f"{line}\n" for line in asked)
+        process.run([*argv, "--output-file", output], stdin=stdin, env={**os.environ, "UV_SYSTEM_CERTS": "1"})
         return output.read_text()
