@@ -101,6 +101,7 @@ def _record(plan: ImagePlan, engine: Engine) -> Image:
         architecture=_check_architecture(engine, plan.name, plan.architecture),
         release=plan.release,
         packages=plan.packages,
+        hashes=plan.lock.hashes,
         env=dict(item.split("=", 1) for item in config["Env"] or []),
         workdir=config["WorkingDir"] or "/",
         entrypoint=tuple(config["Entrypoint"] or ()),

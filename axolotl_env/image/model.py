@@ -18,6 +18,7 @@ class Image(Record):
     architecture: str = Field(description="as uname -m says")
     release: Release
     packages: dict[str, str] = Field(description="Python packages, name to version; verified inside the image")
+    hashes: dict[str, tuple[str, ...]] = Field({}, description="of Python packages: SHA-256 of the files a lock allows")
     env: dict[str, str]
     workdir: str
     entrypoint: tuple[str, ...]

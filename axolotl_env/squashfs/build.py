@@ -15,6 +15,7 @@ from pathlib import Path
 from axolotl_env import console, files, process
 from axolotl_env.errors import MissingError, WorkFailedError
 from axolotl_env.image import Image, ImagePlan, build_image, export_image
+from axolotl_env.squashfs import bom
 from axolotl_env.squashfs.contract import DROPPED, contract_files
 from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_path, usable_manifest
 
@@ -55,8 +56,8 @@ def plan_squashfs(image: ImagePlan, path: Path, *, force: bool = False) -> Squas
         BadInputError: no file can be put at ``path``.
     """
     files.check_output(path)
-    contract = Path(__file__).with_name("contract.py").read_text()
-    key = files.content_key([image.key, OPTIONS, contract])
+    ours = [Path(__file__).with_name(name).read_text() for name in ("contract.py", "bom.py")]
+    key = files.content_key([image.key, OPTIONS, ours])
     present = usable_manifest(path)
     usable = present is not None and present.key == key and path.is_file() and path.stat().st_size == present.size
     return SquashfsPlan(image, path, key, present if usable and not force else None)
@@ -94,8 +95,10 @@ def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
         env=image.env,
         workdir=image.workdir,
         labels=image.labels,
+        options=OPTIONS,
+        bom=f"/{bom.INSIDE}",
     )
-    added = {**contract_files(image), str(INSIDE): contents.model_dump_json(indent=2) + "\n"}
+    added = {**contract_files(image), str(INSIDE): contents.model_dump_json(indent=2) + "\n", str(bom.INSIDE): ""}
     route = "layers" if _layers_readable(image) else "stream"
     with files.replacing(path) as partial:
         with console.step(f"write {path.name} from the engine's {route}") as step:
@@ -117,7 +120,6 @@ def write_squashfs(image: Image, path: Path, *, key: str) -> Manifest:
             size=partial.stat().st_size,
             image=image.id,
             route=route,
-            options=OPTIONS,
             tools={"mksquashfs": version, "engine": image.engine},
         )
         # Before the file takes its place: a manifest must never vouch for another file.
@@ -155,7 +157,10 @@ def _from_layers(
     """Mount the image's layers as one read-only tree, our files on top, and read that: nothing is copied."""
     with tempfile.TemporaryDirectory(prefix="axolotl-env-") as scratch:
         top, tree = Path(scratch, "top"), Path(scratch, "tree")
+        top.mkdir()
         tree.mkdir()
+        lower = ":".join([str(top), *image.layers])
+        added = {**added, str(bom.INSIDE): bom.bill(image, _sources(lower, tree, Path(scratch, "sources.tar")))}
         for name, text in added.items():
             file = top / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +168,6 @@ def _from_layers(
             file.chmod(0o644)
         for folder in (top, *top.rglob("*/")):
             folder.chmod(0o755)
-        lower = ":".join([str(top), *image.layers])
         exclude = ("-wildcards", "-e", *DROPPED)
         argv = (mksquashfs, str(tree), str(partial), "-noappend", "-progress", *OPTIONS, *exclude)
         process.run((*WITH_OVERLAY, lower, str(tree), *argv), env=env, on_line=step.show)
@@ -174,11 +178,23 @@ def _from_stream(
 ) -> None:
     """Read the tar that the engine exports, with our files in it."""
     argv = (mksquashfs, "-", str(partial), "-tar", "-noappend", "-progress", *OPTIONS)
-    process.run(argv, stdin=_rewritten(export_image(image), added, image.release.epoch), env=env, on_line=step.show)
+    process.run(argv, stdin=_rewritten(export_image(image), added, image), env=env, on_line=step.show)
 
 
-def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], epoch: int) -> Iterator[bytes]:
+def _sources(lower: str, tree: Path, tar: Path) -> dict[str, bytes]:
+    """Return the files that the bill of materials is made from, as they are in the mounted tree."""
+    script = (
+        'cd "$1"; tar=$2; shift 2; for file in $*; do if [ -f "$file" ]; then echo "$file"; fi; done '
+        '| tar --create --file "$tar" --files-from -'
+    )
+    process.run((*WITH_OVERLAY, lower, str(tree), "sh", "-ec", script, "sh", str(tree), str(tar), *bom.SOURCES))
+    with tarfile.open(tar) as archive:
+        return {m.name: content.read() for m in archive if m.isreg() and (content := archive.extractfile(m))}
+
+
+def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], image: Image) -> Iterator[bytes]:
     """Yield a tar stream without what an engine puts there itself, and with our files at its end."""
+    sources: dict[str, bytes] = {}
     with tarfile.open(fileobj=_Reader(stream), mode="r|") as tar:
         for member in tar:
             name = member.name.removeprefix("./")
@@ -186,14 +202,17 @@ def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], epoch: int) ->
                 continue
             yield member.tobuf(tarfile.PAX_FORMAT)
             content = tar.extractfile(member) if member.isreg() else None
+            wanted = content and bom.is_source(name)
             while content and (chunk := content.read(files.CHUNK)):
+                if wanted:
+                    sources[name] = sources.get(name, b"") + chunk
                 yield chunk
             if content:
                 yield bytes(-member.size % tarfile.BLOCKSIZE)
-    for name, text in added.items():
+    for name, text in {**added, str(bom.INSIDE): bom.bill(image, sources)}.items():
         data = text.encode()
         member = tarfile.TarInfo(name)
-        member.size, member.mtime, member.mode = len(data), epoch, 0o644
+        member.size, member.mtime, member.mode = len(data), image.release.epoch, 0o644
         yield member.tobuf(tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
@@ -222,7 +241,7 @@ def _verify(unsquashfs: str, squashfs: Path) -> None:
         WorkFailedError: it cannot be listed, or lacks a file that the engine needs.
     """
     seen: set[str] = set()
-    needed = {"squashfs-root/etc/rc", "squashfs-root/etc/environment", f"squashfs-root/{INSIDE}"}
+    needed = {f"squashfs-root/{name}" for name in ("etc/rc", "etc/environment", INSIDE, bom.INSIDE)}
 
     def line(text: str) -> None:
         if text in needed:

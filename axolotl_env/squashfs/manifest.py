@@ -13,11 +13,11 @@ from axolotl_env.release import Release
 from axolotl_env.settings import Settings
 
 INSIDE = Path("etc/axolotl-env/manifest.json")
-"""Where the contents lie in the squashfs itself, relative to its root."""
+"""Where the contents lie in the squashfs itself, relative to its root; the bill of materials lies beside them."""
 
 
 class Contents(Record):
-    """What is known before the file is written; it is a file in the squashfs, too."""
+    """What is known before the file is written: all but its own size and hash. It is a file in the squashfs, too."""
 
     release: Release
     flavour: str
@@ -30,6 +30,10 @@ class Contents(Record):
     env: Mapping[str, str]
     workdir: str
     labels: Mapping[str, str]
+    options: tuple[str, ...]
+    """Of mksquashfs."""
+    bom: str = ""
+    """Where the bill of materials lies in the squashfs: CycloneDX, every Python and Debian package."""
 
 
 class Manifest(Contents):
@@ -44,8 +48,6 @@ class Manifest(Contents):
     """The image's id."""
     route: str
     """How the files came out of the engine: ``layers`` or ``stream``."""
-    options: tuple[str, ...]
-    """Of mksquashfs."""
     tools: Mapping[str, str]
     """Versions of the programs that made it."""
 
