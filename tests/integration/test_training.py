@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from axolotl_env.edf import Environment, Mount
+from axolotl_env.release import load_release
 from axolotl_env.runtime import plan_run, run_local
 from axolotl_env.settings import Settings
-from axolotl_env.training import check_config, plan_config, write_config
+from axolotl_env.training import check_config, plan_config, schema, write_config
+from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.data.check import check_file, rules
 from axolotl_env.training.data.shape import from_config
 from tests.conftest import ROOT, Invoke
@@ -169,11 +171,44 @@ def test_the_tutorials_config_validates_once_it_is_mended(squashfs: Path, tmp_pa
     assert yaml.safe_load(file.read_text())["attn_implementation"] == "flash_attention_2"
 
 
+# Spellings of numbers and truths, and what is neither.
+VALUES = [None, True, "true", 0, 7, -1, "8", 8.0, 0.5, "5e-6", "1e9", 1e9, "banana", "", [], ["a"], [1], {}, {"a": 1}]
+
+
+def test_values_that_axolotl_takes_pass_and_those_that_it_refuses_do_not(run: Run, folder: Path) -> None:
+    """Every key of the schema times every value: the verdict without an image against the real validate_config."""
+    known = schema.load(load_release().version)
+    parents = ("datasets", "fsdp_config", "trl", "vllm", "dynamic_checkpoint")
+    inner = [f"{parent}.{key}" for parent in parents for key in sorted(known.nested[parent])]
+    shutil.copy(ROOT / "tests/integration/inside/kinds.py", folder)
+    (folder / "kinds.json").write_text(json.dumps({"keys": [*known.top, *inner], "values": VALUES}))
+    said = run("python", folder / "kinds.py", folder)
+    verdicts = json.loads(next(line for line in said.splitlines() if line.startswith("VERDICTS "))[9:])
+    false_alarms, missed = [], []
+    for key, letters in verdicts.items():
+        parent, _, name = key.rpartition(".")
+        for value, verdict in zip(VALUES, letters, strict=True):
+            entry: Any = {"path": "org/data", "type": "alpaca", name: value} if parent == "datasets" else {name: value}
+            config = {parent: [entry] if parent == "datasets" else entry} if parent else entry
+            told = bool([*wrong_values(config, known)])
+            if told and verdict == "t":
+                false_alarms.append((key, value))
+            if not told and verdict == "k":
+                missed.append((key, value))
+    assert false_alarms == []
+    # Keys whose value axolotl changes before it is judged.
+    assert {key.rpartition(".")[2] for key, _ in missed} <= {
+        "fsdp_version", "version", "image_resize_algorithm", "noisy_embedding_alpha", "pretrain_multipack_buffer_size",
+    }  # fmt: skip
+    refused = sum(letters.count("k") for letters in verdicts.values())
+    assert refused > 5000, "the table asks something"
+
+
 def test_what_axolotl_itself_refuses_is_told_at_its_line(squashfs: Path, tmp_path: Path, invoke: Invoke) -> None:
     file = tmp_path / "my config.yaml"
     file.write_text(
         "base_model: org/model\ndatasets:\n  - {path: org/data, type: alpaca}\noutput_dir: ./out\n"
-        "micro_batch_size: many\nlearning_rate: 5e-6\nadapter: lora\n"
+        "torch_compile_options: {wrong: 1}\nlearning_rate: 5e-6\nadapter: lora\n"
     )
     edf = tmp_path / "test.toml"
     edf.write_text(f'image = "{squashfs}"\n')
@@ -181,7 +216,7 @@ def test_what_axolotl_itself_refuses_is_told_at_its_line(squashfs: Path, tmp_pat
     done = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
     assert done.returncode == 2
     own = [f for f in json.loads(done.stdout)["findings"] if f["rule"] == "axolotl"]
-    assert [(f["key"], f["line"]) for f in own] == [("micro_batch_size", 5)]
+    assert [(f["key"], f["line"]) for f in own] == [("torch_compile_options", 5)]
     again = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
     assert json.loads(again.stdout) == json.loads(done.stdout)
     assert "own validation" not in again.stderr, "the answer of the first run was kept"

@@ -53,6 +53,7 @@ class Case(NamedTuple):
 
 CASES: dict[str, Case] = {
     "unknown-key": Case("sequence_length: 2048\n", "sequence_len: 2048\n"),
+    "wrong-kind": Case("micro_batch_size: banana\n", 'micro_batch_size: "8"\n'),
     "repeated-key": Case("seed: 1\nseed: 2\n", "seed: 1\n"),
     "eval-set-size": Case("eval_set_size: 0.1\n", "val_set_size: 0.1\n", "val_set_size: 0.1\n"),
     "top-level-type": Case("type: Auto # why\n", "model_type: Auto\n", "model_type: Auto # why\n"),
@@ -134,6 +135,32 @@ def test_the_cce_plugin_is_an_error_only_where_the_image_lacks_its_package(tmp_p
     }
     # On no package index, so in no lock: gh200 is built with it unless a flag says otherwise.
     assert "cce-absent" not in {f.rule for f in check(tmp_path, BASE + plugin, flavour="gh200")}
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "remedy"),
+    [
+        ("gradient_checkpointing: 7", "gradient_checkpointing", "offload, or offload_disk, or true or false"),
+        ("chat_template: chatlm", "chat_template", "did you mean chatml?"),
+        ("bf16: maybe", "bf16", "auto, or true or false"),
+        ("datasets: [{path: a, type: alpaca, train_on_eos: tern}]", "datasets.0.train_on_eos", "did you mean turn?"),
+        ("fsdp_config: {fsdp_offload_params: no way}", "fsdp_config.fsdp_offload_params", "true or false"),
+        ("datasets: chat.jsonl", "datasets", "a list of at least 1"),
+        ("num_epochs: [1]", "num_epochs", "a number"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_with_what_is_wanted(tmp_path: Path, line: str, key: str, remedy: str) -> None:
+    found = [
+        f
+        for f in check(tmp_path, BASE.replace("datasets:\n  - path: org/data\n    type: chat_template\n", "") + line)
+        if f.rule == "wrong-kind"
+    ]
+    assert [(f.key, f.remedy) for f in found] == [(key, remedy)]
+
+
+def test_a_value_that_another_rule_refuses_is_not_told_twice(tmp_path: Path) -> None:
+    found = check(tmp_path, BASE + "gradient_checkpointing: unsloth\n")
+    assert [f.rule for f in found] == ["gradient-checkpointing-unsloth"]
 
 
 @pytest.mark.parametrize("rule", [rule for rule in CASES if rules()[rule].fix])

@@ -7,18 +7,40 @@ import pytest
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.release import load_release
-from axolotl_env.training.schema import from_wheel, known_releases, load
+from axolotl_env.training.extraction import from_wheel
+from axolotl_env.training.kinds import describe, fits, words
+from axolotl_env.training.schema import known_releases, load
 
 SOURCES = {
     "axolotl/utils/schemas/config.py": """
 class Base(BaseModel):
     seed: int | None = None
+    rate: Optional[float] = Field(default=None, ge=0.0)
+    bf16: Literal["auto"] | bool | None = "auto"
+    rl: Kind | None = None
+    dtype: Odd | None = None
+    image: str | None = None
+    plain: "Union[str, Literal['a']]" = None
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def change(cls, value):
+        return str(value)
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def look(cls, value):
+        return value
 
 class AxolotlInputConfig(Base, Old):
-    inner: list[Part | Other] | None = None
+    inner: Annotated[list[Part | Other], MinLen(1)] | None = None
     free: Part | dict | None = None
+    template: Annotated[str, StringConstraints(pattern="^x_")] | Kind = None
+    eager_attention: bool | None = None
 
 class AxolotlConfigWCapabilities(AxolotlInputConfig):
+    capabilities: Part
+
     @model_validator(mode="before")
     def migrate(cls, data):
         data["new"] = data.pop("older")
@@ -32,7 +54,19 @@ class Part(BaseModel):
     path: str
 
 class Other(Part):
-    name: str
+    name: PositiveInt
+""",
+    "axolotl/utils/schemas/enums.py": """
+class Kind(str, Enum):
+    DPO = "dpo"
+    KTO = "kto"
+
+class Odd(Enum):
+    one = torch.int4
+
+CANONICAL_ATTN_IMPLS = frozenset({"sdpa", "eager"})
+ATTN_IMPLS_SUPPORTING_PACKING = frozenset({"org/kernel"})
+LEGACY_ATTN_FLAG_TO_IMPL = {"eager_attention": "eager"}
 """,
     "axolotl/integrations/kd/args.py": """
 class KDArgs(BaseModel):
@@ -42,16 +76,38 @@ class KDArgs(BaseModel):
 }
 
 
-def test_keys_are_read_from_the_source_in_a_wheel(tmp_path: Path) -> None:
+def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: Path) -> None:
     wheel = tmp_path / "axolotl-1.2.3-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, source in SOURCES.items():
             archive.writestr(name, source)
     keys = from_wheel(wheel)
     assert keys.release == "1.2.3"
-    assert keys.top == {"seed", "inner", "free", "type_of_model", "model_type", "older", "oldest"}
-    assert keys.nested == {"inner": {"path", "name"}}
-    assert keys.plugins == {"axolotl.integrations.kd": {"kd_alpha"}}
+    assert keys.top == {
+        "bf16": "Literal['auto'] | bool | None",
+        "capabilities": "Any",  # axolotl sets it
+        "dtype": "Any",  # members that are no words
+        "eager_attention": "Any",  # removed before it is looked at
+        "free": "dict | None",
+        "image": "Any",  # changed before it is looked at
+        "inner": "Annotated[list[dict], MinLen(1)] | None",
+        "model_type": "str | None",
+        "older": "Any",
+        "oldest": "Any",
+        "plain": "str",
+        "rate": "Annotated[float | None, Ge(0.0)]",
+        "rl": "Literal['dpo', 'kto'] | None",
+        "seed": "int | None",
+        "template": "Annotated[str, Pattern('^x_')] | Literal['dpo', 'kto']",
+        "type_of_model": "str | None",
+    }
+    assert keys.inside == {
+        "capabilities": ({"path": "str"},),
+        "inner": ({"path": "str"}, {"name": "Annotated[int, Gt(0)]", "path": "str"}),
+    }
+    assert keys.nested["inner"] == {"path", "name"}
+    assert keys.plugins == {"axolotl.integrations.kd": {"kd_alpha": "float | None"}}
+    assert (keys.attention, keys.packing) == (("eager", "sdpa"), ("org/kernel",))
 
 
 def test_what_is_no_wheel_of_axolotl_is_refused(tmp_path: Path) -> None:
@@ -66,5 +122,42 @@ def test_what_is_no_wheel_of_axolotl_is_refused(tmp_path: Path) -> None:
 def test_the_pinned_release_has_its_list() -> None:
     assert load_release().version in known_releases()
     keys = load(load_release().version)
-    assert {"base_model", "model_type", "sequence_len", "deepspeed"} <= keys.top
+    assert {"base_model", "model_type", "sequence_len", "deepspeed"} <= keys.top.keys()
     assert {"path", "field_messages"} <= keys.nested["datasets"]
+
+
+@pytest.mark.parametrize("release", known_releases())
+def test_every_kind_in_the_lists_is_one_that_can_be_judged_and_described(release: str) -> None:
+    keys = load(release)
+    shapes = [keys.top, *keys.plugins.values(), *(shape for shapes in keys.inside.values() for shape in shapes)]
+    for kind in {kind for shape in shapes for kind in shape.values()} - {"Any"}:
+        assert not fits(kind, object())
+        assert describe(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("int | None", (1, "8", 8.0, True, None), ("banana", 8.5, "1e9", [1])),
+        ("float | None", (1, "5e-6", 1e9, "1e9"), ("fast", [])),
+        ("bool | None", (True, "true", "yes", 1), ("maybe", 7)),
+        ("Literal['offload', 'offload_disk'] | bool | None", ("offload", False), (7, "offlod")),
+        ("Annotated[int, Ge(1)]", (1,), (0, None)),
+        ("Annotated[str, Pattern('^x_')]", ("x_y",), ("y",)),
+        ("Annotated[list[dict], MinLen(1)] | None", ([{}], None), ([], "x", [1])),
+        ("dict[int | Literal['cpu'], int | str] | None", ({"cpu": 1, 0: "x"},), ({"gpu": 1},)),
+        ("list[tuple[int, int]]", ([[1, 2]],), ([[1]],)),
+    ],
+)
+def test_a_value_is_judged_as_pydantic_judges_it(
+    kind: str, right: tuple[object, ...], wrong: tuple[object, ...]
+) -> None:
+    assert all(fits(kind, value) for value in right)
+    assert not any(fits(kind, value) for value in wrong)
+
+
+def test_a_kind_is_described_in_words() -> None:
+    assert describe("Literal['offload'] | bool | None") == "offload, or true or false"
+    assert describe("Annotated[list[dict], MinLen(1)] | dict[str, Any]") == "a list of at least 1, or a mapping"
+    assert describe("Literal['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']").endswith("h, or 2 more words")
+    assert {*words("Literal['a'] | int | Literal['b', 1]")} == {"a", "b"}

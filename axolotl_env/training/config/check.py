@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from axolotl_env import files
@@ -16,12 +16,12 @@ from axolotl_env.release import load_flavour, load_release
 from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import newest, read_manifest
 from axolotl_env.training import document, packing, schema
-from axolotl_env.training.config import checks, deepspeed
+from axolotl_env.training.config import checks, deepspeed, values
 from axolotl_env.training.config.mend import mend
 from axolotl_env.training.config.rules import Context, Package, run
 from axolotl_env.training.config.validate import findings, validate
 
-CHECKS = {**checks.CHECKS, **deepspeed.CHECKS}
+CHECKS = {**checks.CHECKS, **values.CHECKS, **deepspeed.CHECKS}
 
 
 class ConfigReport(Record):
@@ -155,13 +155,22 @@ def _packages(settings: Settings, environment: Environment | None) -> Package | 
     if image := environment or _newest(settings):
         if not (manifest := read_manifest(Path(image.image))):
             return None  # a file of another maker: nothing is known
-        return Package(Path(image.image).name, frozenset(map(_normal, manifest.packages)), manifest.architecture)
+        return _package(Path(image.image).name, map(_normal, manifest.packages), manifest.architecture, manifest.env)
     flavour = load_flavour(settings.flavour)
     lock = flavour.locks[0]
     names = {_normal(name) for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)}
     if flavour.cce == "required":  # on no index, so in no lock
         names.add("cut-cross-entropy")
-    return Package(f"flavour {flavour.name}", frozenset(names), lock.architecture)
+    return _package(f"flavour {flavour.name}", names, lock.architecture, flavour.env)
+
+
+def _package(image: str, names: Iterable[str], architecture: str, env: Mapping[str, str]) -> Package:
+    found = frozenset(names)
+    # As a wheel, or in the base, which then says where.
+    compiler = any(name.startswith("nvidia-cuda-nvcc") for name in found) or bool(
+        {"CUDA_HOME", "CUDA_VERSION"} & {*env}
+    )
+    return Package(image, found, architecture, compiler)
 
 
 def _normal(name: str) -> str:

@@ -37,7 +37,7 @@ def unknown_key(context: Context) -> Iterator[Hit]:
     known = set(keys.top)
     for package, more in keys.plugins.items():
         if any(plugin.startswith(package + ".") for plugin in plugins):
-            known |= more
+            known.update(more)
     # Keys of a plugin that is not axolotl's own cannot be known here.
     if any(not plugin.startswith("axolotl.integrations.") for plugin in plugins):
         return

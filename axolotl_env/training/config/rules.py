@@ -41,6 +41,8 @@ class Package(NamedTuple):
     names: frozenset[str]
     """Python packages in it."""
     architecture: str
+    compiler: bool
+    """CUDA's own, nvcc, is in it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ def run(context: Context, checks: Mapping[str, Check]) -> list[Problem]:
             )
             fix = rule.fix.format_map(values) if rule.fix and hit.fixable and hit.document is None else ""
             problems.append(Problem(finding, hit.key, fix))
+    # What another rule refuses as well is said by that one, which knows why.
+    refused = {p.key for p in problems if p.finding.severity == "error" and p.finding.rule != "wrong-kind"}
+    problems = [p for p in problems if p.finding.rule != "wrong-kind" or p.key not in refused]
     return sorted(problems, key=lambda p: (p.finding.file != str(context.config.path), p.finding.line))
 
 
