@@ -592,6 +592,8 @@ def check_script(_: Context, script: str = "", json: bool = False) -> None:
         "debug": "let CUDA, NCCL and torch say more, and run slower",
         "requeue": "let Slurm start it again when a node fails or another job needs the nodes",
         "chain": "jobs to queue one after the other, each going on from the last checkpoint (default: 1)",
+        "array": "trainings in one Slurm array, as sbatch writes it, e.g. 0-3%2; %a in a value of --set is the task's "
+        "number (--set seed=%a), and each task has an output folder of its own, OUTPUT_DIR/task-N (default: none)",
         "follow": "print its log until it has ended; Ctrl-C leaves the job alone",
         "dry_run": "print the job script, and do nothing",
         "json": JSON,
@@ -614,6 +616,7 @@ def submit(
     debug: bool = False,
     requeue: bool = False,
     chain: str = "1",
+    array: str = "",
     follow: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -628,7 +631,7 @@ def submit(
     loaded = load(site=site, time=time, account=account, partition=partition).settings
     request = slurm.JobRequest(
         config, nodes, reservation, dependency, exclude, name, edf,
-        assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain,
+        assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain, array=array,
     )  # fmt: skip
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
     if dry_run:

@@ -99,6 +99,7 @@ class SiteSlurm(Record):
     """How jobs are started on a site."""
 
     gpus_per_node: int = 0
+    gpu_option: str = Field("--gpus-per-node", description="of sbatch and srun, that takes the number of GPUs")
     processes_per_node: int = 1
     cpus_per_task: int = 1
     gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from axolotl_env import console, process
-from axolotl_env.edf import Environment, resolve
+from axolotl_env.edf import Environment, Mount, is_squashfs, survey
 from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.slurm import training_config
 from axolotl_env.slurm.cluster import limit_faults
-from axolotl_env.slurm.job import JobRequest, parse_time
+from axolotl_env.slurm.flags import MAX_LINKS, MAX_NODES, flag_faults, number, seconds, tasks
+from axolotl_env.slurm.job import JobRequest
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.secrets import secret_names, secrets_path
-from axolotl_env.squashfs import Manifest, read_manifest
+from axolotl_env.slurm.training_config import TaskConfig
+from axolotl_env.squashfs import Manifest, incomplete, read_manifest, unchanged
 from axolotl_env.training import rule_findings
-
-MAX_NODES = 100_000
-MAX_LINKS = 100
 
 OWN_RULES = ("path-missing", "path-outside", "variable")
 """Rules of check-config about what is checked here more closely: paths, as the container will see them."""
+
+HERE = View((Mount(source="/", target="/"),))
+"""What this machine sees: stands in where an EDF cannot tell what the container does."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ class Checked:
     environment: Environment
     view: View
     config: Path
-    content: Mapping[str, Any]
-    """The config, with the assignments made."""
-    text: str
-    """The same as text; the user's own where nothing was assigned."""
+    configs: tuple[TaskConfig, ...]
+    """What the training reads; one for each task of an array."""
     nodes: int
     links: int
     image_sha256: str
@@ -58,45 +56,46 @@ class Checked:
 def check(
     request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
 ) -> Checked:
-    """Look at everything that a job needs, without writing anything.
+    """Look at everything that a job needs.
 
     Args:
         request: what the user asks for.
         settings: store, site, and the limits that the job asks for.
-        dry_run: do without Slurm where it is not installed or does not answer: a script can be shown on any machine.
+        dry_run: do without Slurm where it is not installed or does not answer, and without reading the whole image:
+            a script can be shown on any machine, at once.
         environ: the environment of the submission; fills the EDF's variables.
 
     Raises:
         BadInputError: something in the request, the config or the EDF cannot work: all faults at once.
-        MissingError: Slurm is not there or does not answer.
+        MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
     place = _place(request, settings, dry_run=dry_run, environ=environ)
-    environment, faults = place.environment, list(place.faults)
+    faults = list(place.faults)
     config = Path(request.config).expanduser().absolute()
     secrets_file = secrets_path(environ)
-    text: str | None = None
-    content: dict[str, Any] = {}
-    links = _count(request.chain, MAX_LINKS)
-    if links is None:
-        faults.append(Fault(f"{request.chain!r} is not a number of jobs", "--chain", f"1 to {MAX_LINKS}"))
+    links = number(request.chain, MAX_LINKS) or 1
+    configs: tuple[TaskConfig, ...] = ()
     try:
         if not request.config:
             raise BadInputError("no config is given", where="--config", hint="the axolotl YAML to train")
-        text, content = training_config.read(config, request.assignments)
+        configs = training_config.read(config, request.assignments, _tasks(request))
     except BadInputError as error:
         faults.append(error.fault)
-    if environment and text is not None:
-        view = View(environment.mounts)
-        faults += _path_faults(content, config, settings.store, view)
-        faults += _token_faults(content, secrets_file, environ)
-        faults += _rule_faults(text, config, place, settings, exact=not request.assignments)
-        if request.requeue or (links or 1) > 1:
-            faults += _resume_faults(content, config, view)
-        if not faults:
-            assert links
-            checked = (request, settings, place.site, environment, view, config, content, text, place.nodes, links)
-            return Checked(*checked, place.image_sha256, secrets_file)
-    raise BadInputError("the job cannot run as it is", faults=tuple(faults))
+    for one in configs:
+        faults += training_config.path_faults(one.content, config, place.view)
+        faults += _token_faults(one.content, secrets_file, environ)
+        if request.requeue or links > 1:
+            faults += _resume_faults(one.content, config, place.view)
+    # The rules look at keys, which the tasks of an array have in common.
+    for one in configs[:1]:
+        faults += _rule_faults(one.text, config, place, settings, exact=not request.assignments)
+    faults += _store_faults(settings.store, place.view)
+    place.refuse("the job cannot run as it is", faults)
+    assert place.environment
+    return Checked(
+        request, settings, place.site, place.environment, place.view, config, configs, place.nodes, links,
+        place.manifest.sha256 if place.manifest else "", secrets_file,
+    )  # fmt: skip
 
 
 def check_shell(
@@ -106,11 +105,11 @@ def check_shell(
 
     Raises:
         BadInputError: something in the request or the EDF cannot work: all faults at once.
-        MissingError: Slurm is not there or does not answer.
+        MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
     place = _place(request, settings, dry_run=dry_run, environ=environ)
-    if place.faults or not place.environment:
-        raise BadInputError("the shell cannot be started as it is", faults=place.faults)
+    place.refuse("the shell cannot be started as it is", place.faults)
+    assert place.environment
     return place.site, place.environment, place.nodes
 
 
@@ -121,116 +120,110 @@ class _Place:
     site: Site
     nodes: int
     environment: Environment | None
-    image_sha256: str
+    """As far as it can be told."""
+    view: View
+    manifest: Manifest | None
     faults: tuple[Fault, ...]
+    missing: MissingError | None
+    """Slurm is not there, or does not answer."""
+
+    def refuse(self, what: str, faults: Iterable[Fault]) -> None:
+        """Raise what was found, if anything."""
+        found = tuple(dict.fromkeys(faults))
+        if found:
+            raise BadInputError(what, faults=(*found, *([self.missing.fault] if self.missing else [])))
+        if self.missing:
+            raise self.missing
+
+
+def _tasks(request: JobRequest) -> tuple[int, ...]:
+    try:
+        return tasks(request.array)
+    except ValueError:
+        return ()  # a fault already
 
 
 def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: Mapping[str, str]) -> _Place:
-    if not dry_run:
-        process.find("sbatch", package="slurm-client, or log in to the cluster", needed_for="submit a job")
     site = load_site(settings.site)
-    nodes = _count(request.nodes, MAX_NODES)
-    faults = list(_flag_faults(request, settings, nodes))
-    if not faults and (not dry_run or shutil.which("sinfo")):
-        try:
+    nodes = number(request.nodes, MAX_NODES)
+    faults = list(flag_faults(request, settings))
+    missing = None
+    try:
+        if not dry_run:
+            process.find("sbatch", package="slurm-client, or log in to the cluster", needed_for="submit a job")
+        if not dry_run or shutil.which("sinfo"):
             faults += limit_faults(
-                nodes=nodes or 1,
-                seconds=parse_time(settings.time) if settings.time else None,
+                nodes=nodes,
+                seconds=seconds(settings.time),
                 partition=settings.partition,
                 account=settings.account,
+                reservation=request.reservation,
             )
-        except MissingError as error:
-            if not dry_run:
-                raise
+    except MissingError as error:
+        missing = None if dry_run else error
+        if dry_run:
             console.warn(f"the limits of the cluster are not known here: {error}")
-    if nodes and not faults:
+    if nodes:
         faults += _site_faults(nodes, settings, site)
-    environment, manifest = None, None
-    try:
-        environment = resolve(request.edf, environ=environ, engine=site.edf.engine)
-    except BadInputError as error:
-        faults += error.faults or (error.fault,)
-    if environment:
+    seen = survey(request.edf, engine=site.edf.engine, environ=environ)
+    for warning in seen.warnings:
+        console.warn(f"{warning.where}: {warning.what}")
+    faults += seen.faults
+    manifest = None
+    if seen.draft:
         try:
-            manifest = read_manifest(Path(environment.image)) if environment.image else None
+            manifest = read_manifest(Path(seen.draft.image)) if seen.draft.image else None
         except BadInputError as error:
             faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
-        faults += _image_faults(environment, manifest, site)
-    return _Place(site, nodes or 1, environment, manifest.sha256 if manifest else "", tuple(faults))
-
-
-def _count(text: str, most: int) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= most else None
-
-
-def _flag_faults(request: JobRequest, settings: Settings, nodes: int | None) -> Iterator[Fault]:
-    if nodes is None:
-        yield Fault(f"{request.nodes!r} is not a number of nodes", "--nodes", "a whole number from 1")
-    try:
-        if settings.time and parse_time(settings.time) == 0:
-            yield Fault("no time at all is no time to train", "--time")
-    except ValueError as error:
-        yield Fault(str(error), "--time", "minutes, H:M:S or D-H:M:S")
-    texts = {
-        "--name": request.name,
-        "--account": settings.account,
-        "--partition": settings.partition,
-        "--reservation": request.reservation,
-        "--dependency": request.dependency,
-        "--exclude": request.exclude,
-        "--config": request.config,
-        "--edf": request.edf,
-        "store": str(settings.store),
-    }
-    for where, value in texts.items():
-        if not value.isprintable():
-            yield Fault(f"{value!r} holds a line break or another control character; a job script cannot", where)
-    if "\\" in str(settings.store):
-        yield Fault("a backslash in the path of a log stops Slurm from filling in the job's number", "store")
+        stamps = None if dry_run else settings.store / "cache/verified"
+        faults += _image_faults(seen.draft, manifest, site, stamps)
+    view = View(seen.draft.mounts) if seen.draft and seen.mounts_known else HERE
+    return _Place(site, nodes or 1, seen.draft, view, manifest, tuple(faults), missing)
 
 
 def _site_faults(nodes: int, settings: Settings, site: Site) -> Iterator[Fault]:
     """Yield what the site refuses by rules that Slurm does not tell."""
     most = site.slurm.node_minutes.get(settings.partition)
-    seconds = parse_time(settings.time) if settings.time else None
-    if most and seconds and nodes * seconds > 60 * most:
-        what = f"partition {settings.partition} takes at most {most} node-minutes, not {nodes * seconds / 60:g}"
-        yield Fault(what, "--time", f"at most {60 * most // nodes // 60} minutes on {nodes} nodes")
+    time = seconds(settings.time)
+    if most and time and nodes * time > 60 * most:
+        what = f"partition {settings.partition} takes at most {most} node-minutes, not {nodes * time / 60:g}"
+        yield Fault(what, "--time", f"at most {most // nodes} minutes on {nodes} nodes")
 
 
-def _image_faults(environment: Environment, manifest: Manifest | None, site: Site) -> Iterator[Fault]:
+def _image_faults(
+    environment: Environment, manifest: Manifest | None, site: Site, stamps: Path | None
+) -> Iterator[Fault]:
+    """Yield what is wrong with the image beside what check-edf tells: whether it is there, and a squashfs at all."""
     where = environment.origins.get("image", str(environment.path))
     image = Path(environment.image)
     if not environment.image:
         yield Fault("the EDF names no image: the job would run on the bare node", where, "invoke make-edf writes one")
-    elif not image.is_absolute():
-        pass  # a registry's reference: only the cluster can pull it
-    elif not image.is_file():
-        yield Fault(
-            f"the image {image} " + ("is not a file" if image.exists() else "does not exist"),
-            where,
-            "invoke build-image makes it; files on scratch are deleted when nobody read them for a while",
-        )
-    elif manifest:
+    if not image.is_absolute() or not is_squashfs(image):
+        return  # a registry's reference, which only the cluster can pull; or a fault already
+    try:
+        broken = incomplete(image)
+    except OSError as error:
+        yield Fault(f"the image cannot be read: {error.strerror}", where)
+        return
+    if manifest:
         wanted = site.architecture or platform.machine()
         if manifest.architecture != wanted:
             yield Fault(f"the image is for {manifest.architecture}, the site's nodes are {wanted}", where)
-        if manifest.size != image.stat().st_size:
-            yield Fault(f"the image has {image.stat().st_size} bytes, its manifest says {manifest.size}", where)
+        size = image.stat().st_size
+        if manifest.size != size:
+            broken = broken or f"has {size} bytes, its manifest says {manifest.size}"
+        elif stamps and not broken:
+            broken = "" if unchanged(image, manifest.sha256, stamps=stamps) else "is not what its manifest describes"
+    if broken:
+        yield Fault(f"the image {image} {broken}", where, "invoke build-image makes it anew")
 
 
-def _path_faults(content: Mapping[str, object], config: Path, store: Path, view: View) -> Iterator[Fault]:
-    inside = view.inside(config.parent)
+def _store_faults(store: Path, view: View) -> Iterator[Fault]:
+    inside = view.inside(store)
     if inside is None:
-        yield Fault(f"{config.parent} is in no mount of the EDF", "--config", "add a mount to the EDF")
-    if view.inside(store) is None:
         yield Fault(f"{store} is in no mount of the EDF", "store", "add a mount to the EDF, or set another store")
-    for reference in training_config.references(content, config.parent):
-        # A relative path of a config that is not mounted is part of that fault.
-        if (inside or reference.text.startswith("/")) and (
-            fault := training_config.check_reference(reference, folder=inside or "/", view=view)
-        ):
-            yield Fault(fault.what, f"{config}: {fault.where}", fault.hint)
+    elif fault := training_config.folder_fault(store, inside, view):
+        yield Fault(fault.what, "store", "set another store")
 
 
 def _rule_faults(text: str, config: Path, place: _Place, settings: Settings, *, exact: bool) -> Iterator[Fault]:
@@ -243,13 +236,11 @@ def _rule_faults(text: str, config: Path, place: _Place, settings: Settings, *, 
         settings: for site and flavour.
         exact: the text is the file's: lines can be named.
     """
-    if not (place.environment and place.environment.image):
-        return  # a fault already
+    known = place.environment if place.manifest else None
     try:
-        findings = rule_findings(text, config, settings, nodes=place.nodes, environment=place.environment)
+        findings = rule_findings(text, config, settings, nodes=place.nodes, environment=known)
     except BadInputError as error:
-        if not place.faults:
-            console.warn(f"the config is not checked by rules: {console.describe(error)}")
+        console.warn(f"the config is not checked by rules: {console.describe(error)}")
         return
     for finding in findings:
         where = finding.where if exact or finding.file != str(config) else f"{config}: {finding.key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,5 +94,5 @@ def explain(result: Result) -> UserError:
 def message(stderr: Sequence[str] | str) -> str:
     """Return what is worth reading of a program's stderr as one line, without its own name before each."""
     lines = stderr.splitlines() if isinstance(stderr, str) else stderr
-    words = [line.split(": error: ", 1)[-1].split("allocation failure: ", 1)[-1].strip() for line in lines]
-    return "; ".join(dict.fromkeys(word for word in words if word))
+    said = (re.split(": (?:error|fatal): |allocation failure: ", line)[-1].strip() for line in lines)
+    return "; ".join(dict.fromkeys(word for word in said if word))

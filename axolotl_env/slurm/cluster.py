@@ -58,8 +58,27 @@ def accounts(user: str) -> list[str] | None:
     return sorted(set(result.stdout.split())) if result.returncode == 0 and result.stdout else None
 
 
-def limit_faults(*, nodes: int, seconds: int | None, partition: str, account: str) -> Iterator[Fault]:
+def reservations() -> list[str]:
+    """Return the names of the reservations.
+
+    Raises:
+        MissingError: Slurm is not there or does not answer.
+    """
+    shown = slurm("scontrol", "--oneliner", "show", "reservation")
+    return [line.partition(" ")[0].partition("=")[2] for line in shown.splitlines() if "=" in line]
+
+
+def limit_faults(
+    *, nodes: int | None, seconds: int | None, partition: str, account: str, reservation: str
+) -> Iterator[Fault]:
     """Yield what of a request the cluster would refuse.
+
+    Args:
+        nodes: how many; None: not known.
+        seconds: the time limit; None: not known, or none.
+        partition: its name; empty: the cluster's own choice.
+        account: who pays; empty: the cluster's own choice.
+        reservation: its name, or several with commas; empty: none.
 
     Raises:
         MissingError: Slurm does not answer.
@@ -72,7 +91,7 @@ def limit_faults(*, nodes: int, seconds: int | None, partition: str, account: st
         at_most = min(chosen.total_nodes, chosen.max_nodes or chosen.total_nodes)
         if not chosen.up:
             yield Fault(f"partition {chosen.name} is not up", "--partition")
-        if nodes > at_most:
+        if nodes and nodes > at_most:
             yield Fault(f"partition {chosen.name} gives at most {at_most} nodes, not {nodes}", "--nodes")
         if seconds and chosen.max_seconds and seconds > chosen.max_seconds:
             yield Fault(f"partition {chosen.name} allows at most {duration(chosen.max_seconds)}", "--time")
@@ -80,6 +99,12 @@ def limit_faults(*, nodes: int, seconds: int | None, partition: str, account: st
         mine = accounts(getpass.getuser())
         if mine is not None and account not in mine:
             yield Fault(f"you may not charge account {account}", "--account", nearest(account, mine))
+    if reservation:
+        there = reservations()
+        for name in reservation.split(","):
+            if name not in there:
+                hint = nearest(name, there) if there else "there are none now"
+                yield Fault(f"there is no reservation {name}", "--reservation", hint)
 
 
 def duration(seconds: int) -> str:

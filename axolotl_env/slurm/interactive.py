@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from axolotl_env import console, process
+from axolotl_env.edf import engines
 from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.settings import Settings
 from axolotl_env.slurm.checks import check_shell
@@ -36,14 +37,14 @@ def plan_shell(
         "nodes": str(nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.slurm.cpus_per_task),
-        "gpus-per-node": str(site.slurm.gpus_per_node or ""),
+        site.slurm.gpu_option.removeprefix("--"): str(site.slurm.gpus_per_node or ""),
         "time": settings.time,
         "account": settings.account,
         "partition": settings.partition,
         "reservation": request.reservation,
         # The container has its own folder; the one that srun is called in may not be there.
         "chdir": "/",
-        "environment": str(environment.path),
+        engines()[site.edf.engine].option.removeprefix("--"): str(environment.path),
     }
     return ("srun", *(f"--{key}={value}" for key, value in options.items() if value), "--pty", "bash")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from axolotl_env.records import Record
 
 LOG = "logs/%j.log"
-"""Relative to the run folder; Slurm fills in %j, the job's number."""
+TASK_LOG = "logs/%A_%a.log"
+"""Relative to the run folder; Slurm fills in %j, the job's number; in an array %A, the array's, and %a, the task's."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class JobRequest:
     debug: bool = False
     requeue: bool = False
     chain: str = "1"
+    array: str = ""
 
 
 class Job(Record):
@@ -40,10 +42,13 @@ class Job(Record):
     config: Path
     """The file that was asked for; the job reads the copy in the run folder."""
     edf: Path
+    """The file that was asked for; the job reads the copy in the run folder, which has bases and variables filled."""
     image: str
     image_sha256: str = ""
     links: tuple[int, ...] = ()
     """Jobs after the first that go on with the same training."""
+    tasks: tuple[int, ...] = ()
+    """Numbers of the array's tasks, each a training of its own."""
     nodes: int
     processes_per_node: int
     time: str = ""
@@ -107,7 +112,7 @@ def parse_time(text: str) -> int | None:
     days, dash, clock = text.rpartition("-")
     parts = clock.split(":")
     digits = (days, *parts) if dash else parts
-    if not all(part.isascii() and part.isdigit() for part in digits) or len(parts) > 3:
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in digits) or len(parts) > 3:
         raise ValueError(f"{text!r} is not a time")
     numbers = [int(part) for part in parts]
     if dash:
@@ -115,4 +120,7 @@ def parse_time(text: str) -> int | None:
     else:
         # One or two numbers without days start at the minutes.
         hours, minutes, seconds = numbers if len(numbers) == 3 else (0, *numbers, 0)[:3]
+    # Slurm would carry them over; whoever writes 99:99:99 means something else.
+    if seconds > 59 or (minutes > 59 and (dash or len(numbers) == 3)) or (dash and hours > 23):
+        raise ValueError(f"{text!r} is not a time: a day has 24 hours, an hour 60 minutes")
     return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds

@@ -11,12 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 from axolotl_env import process
-from axolotl_env.edf import Environment
+from axolotl_env.edf import Environment, engines, flat
 from axolotl_env.settings import ROOT, Settings
 from axolotl_env.slurm import training_config
 from axolotl_env.slurm.checks import Checked
 from axolotl_env.slurm.job import Job, JobPlan
 from axolotl_env.slurm.script import ScriptInputs, render
+from axolotl_env.slurm.training_config import TaskConfig
+from axolotl_env.training import references
 
 
 def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
@@ -34,27 +36,22 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
     inside, folder = view.inside(run_folder), view.inside(checked.config.parent)
     assert inside
     assert folder
-    # For `runs --compare`: the job itself is given the EDF that was named, whose bases lie beside it.
-    text, files = checked.text, {"edf.toml": checked.environment.path.read_text()}
-    deepspeed = checked.content.get("deepspeed")
-    if isinstance(deepspeed, str):
-        # The job reads the copy: an edit while it waits in the queue changes nothing.
-        files["deepspeed.json"] = _outside(checked, folder, deepspeed).read_text()
-        text = training_config.dump({**checked.content, "deepspeed": f"{inside}/deepspeed.json"})
+    files = {"edf.toml": flat(checked.environment)}
+    for one in checked.configs:
+        files |= _config_files(checked, one, inside)
     output = None
     if checked.resumes:
-        # What the user wrote stays: the keys are added.
-        text = training_config.dump({**training_config.RESUMING, **training_config.load(text)})
-        output = _outside(checked, folder, str(checked.content["output_dir"]))
+        output = _outside(checked, folder, str(checked.configs[0].content["output_dir"]))
         files["attempts"] = ""
-    files["config.yaml"] = text
     processes = site.slurm.processes_per_node
     files["job.sh"] = render(
         ScriptInputs(
             name=name,
             run_folder=run_folder,
             nodes=checked.nodes,
-            edf=checked.environment.path,
+            # The job reads the copies: an edit while it waits in the queue changes nothing.
+            edf=run_folder / "edf.toml",
+            container_option=engines()[site.edf.engine].option,
             config_inside=f"{inside}/config.yaml",
             config_folder_inside=folder,
             time=settings.time,
@@ -63,11 +60,12 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
             reservation=request.reservation,
             dependency=request.dependency,
             exclude=request.exclude,
+            array=request.array,
             secrets_file=checked.secrets_file,
             requeue=request.requeue,
             output=output,
             silence=60 * settings.silence,
-            preprocess=training_config.needs_preprocessing(checked.content, checked.nodes * processes),
+            preprocess=training_config.needs_preprocessing(checked.configs[0].content, checked.nodes * processes),
             debug=request.debug,
         ),
         site.slurm,
@@ -82,9 +80,31 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         processes_per_node=processes,
         settings=settings,
         started=started,
+        tasks=tuple(one.task for one in checked.configs if one.task is not None),
     )
-    written = (ref for ref in training_config.references(checked.content, checked.config.parent) if ref.written)
-    return JobPlan(job, files, tuple(_outside(checked, folder, ref.text) for ref in written), checked.links)
+    folders = {
+        _outside(checked, folder, reference.text): None
+        for one in checked.configs
+        for reference in references(one.content, checked.config.parent)
+        if reference.written
+    }
+    return JobPlan(job, files, tuple(folders), checked.links)
+
+
+def _config_files(checked: Checked, one: TaskConfig, inside: str) -> dict[str, str]:
+    """Return what one training reads, as it will lie in the run folder, which the container sees as ``inside``."""
+    name = one.file.replace("config", "deepspeed").replace(".yaml", ".json")
+    text, files = one.text, {}
+    deepspeed = one.content.get("deepspeed")
+    if isinstance(deepspeed, str):
+        folder = checked.view.inside(checked.config.parent)
+        assert folder
+        files[name] = _outside(checked, folder, deepspeed).read_text()
+        text = training_config.dump({**one.content, "deepspeed": f"{inside}/{name}"})
+    if checked.resumes:
+        # What the user wrote stays: the keys are added.
+        text = training_config.dump({**training_config.RESUMING, **training_config.load(text)})
+    return {one.file: text, **files}
 
 
 def new_job(
@@ -98,6 +118,7 @@ def new_job(
     processes_per_node: int,
     settings: Settings,
     started: datetime,
+    tasks: tuple[int, ...] = (),
 ) -> Job:
     """Return the record of a job that has no number yet."""
     return Job(
@@ -106,6 +127,7 @@ def new_job(
         run_folder=run_folder,
         config=config,
         edf=environment.path,
+        tasks=tasks,
         image=environment.image,
         image_sha256=image_sha256,
         nodes=nodes,

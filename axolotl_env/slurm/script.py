@@ -13,7 +13,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined, Template
 
 from axolotl_env.settings import SiteSlurm
-from axolotl_env.slurm.job import LOG, parse_time
+from axolotl_env.slurm.job import LOG, TASK_LOG, parse_time
 
 PYTHON = "/opt/axolotl/bin/python"
 """The image's interpreter, absolute: the engine's login shell may have reset PATH."""
@@ -43,6 +43,10 @@ class ScriptInputs:
     reservation: str = ""
     dependency: str = ""
     exclude: str = ""
+    array: str = ""
+    """Slurm's list of task numbers; each reads ``config-NUMBER.yaml`` instead of ``config_inside``."""
+    container_option: str = "--environment"
+    """The option of srun that takes an EDF: the site's container engine's."""
     requeue: bool = False
     output: Path | None = None
     """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
@@ -59,21 +63,23 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     """Return the job script; the same work for 1 node and for 2,000."""
     # Slurm fills its patterns in the whole path of a log, the folder's name included.
     logs = str(inputs.run_folder).replace("%", "%%")
+    log = TASK_LOG if inputs.array else LOG
     options = {
         "job-name": inputs.name,
         "chdir": str(inputs.run_folder),
-        "output": f"{logs}/{LOG}",
+        "output": f"{logs}/{log}",
         "open-mode": "append",
         "nodes": str(inputs.nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.cpus_per_task),
-        "gpus-per-node": str(site.gpus_per_node or ""),
+        site.gpu_option.removeprefix("--"): str(site.gpus_per_node or ""),
         "time": inputs.time,
         "account": inputs.account,
         "partition": inputs.partition,
         "reservation": inputs.reservation,
         "dependency": inputs.dependency,
         "exclude": inputs.exclude,
+        "array": inputs.array,
     }
     variables = {"NODE_WORLD_SIZE": str(site.processes_per_node)}
     if site.gpus_per_node:
@@ -96,6 +102,8 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         variables=variables,
         secrets_file=str(inputs.secrets_file),
         config=inputs.config_inside,
+        array=inputs.array,
+        container_option=inputs.container_option,
         config_folder=inputs.config_folder_inside,
         node_cache=site.node_cache,
         python=PYTHON,
@@ -106,7 +114,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         preprocess=inputs.preprocess,
         prepare=inputs.prepare,
         run_folder=str(inputs.run_folder),
-        log_folder=str(inputs.run_folder / LOG.rpartition("/")[0]),
+        log_folder=str(inputs.run_folder / "logs"),
         wandb_run=inputs.run_folder.name,
         output=str(inputs.output or ""),
         silence=inputs.silence,

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from axolotl_env import console
+from axolotl_env.edf import engines, flat
 from axolotl_env.errors import BadInputError
 from axolotl_env.settings import Settings
 from axolotl_env.slurm.checks import check_shell
@@ -116,7 +117,8 @@ def plan_smoke_job(
             name="smoke",
             run_folder=run_folder,
             nodes=nodes,
-            edf=environment.path,
+            edf=run_folder / "edf.toml",
+            container_option=engines()[site.edf.engine].option,
             config_inside=f"{inside}/work/config.yaml",
             config_folder_inside=inside,
             secrets_file=secrets_path(environ),
@@ -143,7 +145,7 @@ def plan_smoke_job(
         settings=settings,
         started=started,
     )
-    files = {"job.sh": script, "edf.toml": environment.path.read_text()}
+    files = {"job.sh": script, "edf.toml": flat(environment)}
     return SlurmSmokePlan(JobPlan(job, files, (run_folder / "work",)), site.slurm.fabric if nodes > 1 else "")
 
 

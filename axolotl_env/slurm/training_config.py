@@ -1,22 +1,22 @@
-"""The axolotl config as a job will read it: which files it names, and whether the container sees them."""
+"""The axolotl config as a job will read it: one a task, and whether the container sees the files that it names."""
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from axolotl_env import files
-from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.errors import Fault
+from axolotl_env.slurm.flags import TASK
 from axolotl_env.slurm.mounts import View
-from axolotl_env.training import assign
+from axolotl_env.training import Document, Reference, assign, parse_config, read_config, references
 from axolotl_env.words import nearest
 
 RESUMING = {
@@ -26,61 +26,52 @@ RESUMING = {
 }
 """Keys by which a training that is started again goes on where it was."""
 
+OWN_FOLDERS = {"output_dir": "model-out", "dataset_prepared_path": "last_run_prepared"}
+"""Folders that two tasks of an array must not share, and what axolotl takes where the config names none (0.19.0)."""
+
 
 @dataclass(frozen=True)
-class Reference:
-    """A key of the config that names a file or folder."""
+class TaskConfig:
+    """What one training reads."""
 
-    key: str
+    task: int | None
+    """Its number in the array; None where there is no array."""
     text: str
-    written: bool
-    """The training makes it."""
+    """The user's own where nothing was assigned."""
+    content: Mapping[str, Any]
+
+    @property
+    def file(self) -> str:
+        """Its name in the run folder."""
+        return "config.yaml" if self.task is None else f"config-{self.task}.yaml"
 
 
-@cache
-def _keys() -> Mapping[str, tuple[str, ...]]:
-    table = tomllib.loads(Path(__file__).with_name("config_paths.toml").read_text())
-    return {kind: tuple(keys) for kind, keys in table.items()}
-
-
-def read(path: Path, assignments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """Return the text of a config, with the assignments made, and its content.
+def read(path: Path, assignments: tuple[str, ...], tasks: tuple[int, ...]) -> tuple[TaskConfig, ...]:
+    """Return a config with the assignments made, one for each task; the first one's faults stand for all.
 
     Raises:
         BadInputError: it cannot be read, is not YAML, is not a mapping, or an assignment is not KEY=VALUE.
     """
-    text = files.read_text(path)
-    content = parse(text, str(path))
-    if not isinstance(content, dict):
-        raise BadInputError("is not an axolotl config: no `key: value` lines at its top", where=str(path))
+    config = read_config(path)
+    return tuple(_for_task(config, assignments, task) for task in tasks or (None,))
+
+
+def _for_task(config: Document, assignments: tuple[str, ...], task: int | None) -> TaskConfig:
     if not assignments:
-        return text, content
+        return TaskConfig(task, config.text, config.value)
+    content = copy.deepcopy(dict(config.value))
     for assignment in assignments:
-        assign(content, assignment)
-    return dump(content), content
+        assign(content, assignment if task is None else assignment.replace(TASK, str(task)))
+    own = () if task is None else OWN_FOLDERS.items()
+    for key, default in own:
+        if not any(a.startswith(f"{key}=") and TASK in a for a in assignments):
+            content[key] = f"{content.get(key) or default}/task-{task}"
+    return TaskConfig(task, dump(content), content)
 
 
-def parse(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
-    """Read YAML as axolotl does.
-
-    Raises:
-        BadInputError: it is not YAML; the message has the line.
-    """
-    try:
-        return yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadInputError(f"is not YAML: {error.problem}", where=f"{where}{line}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that does not exist, a number of thousands of digits.
-        raise BadInputError(f"is not YAML: {error}", where=where) from error
-
-
-def load(text: str) -> dict[str, Any]:
+def load(text: str) -> Mapping[str, Any]:
     """Read a config that has been read before."""
-    content = parse(text, "config.yaml")
-    assert isinstance(content, dict)
-    return content
+    return parse_config(text, Path("config.yaml")).value
 
 
 def dump(content: Mapping[str, Any]) -> str:
@@ -88,54 +79,47 @@ def dump(content: Mapping[str, Any]) -> str:
     return yaml.dump(dict(content), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
-def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
-    """Yield the keys that name files or folders; names that may be repositories on a hub are left out."""
-    for kind, patterns in _keys().items():
-        for pattern in patterns:
-            for key, value in _values(content, pattern.split(".")):
-                if not isinstance(value, str) or not value or "\n" in value or "://" in value:
-                    continue
-                rooted = value.startswith(("/", "./", "../", "~")) or "$" in value
-                if kind in ("written", "files") or rooted or (folder / value).exists():
-                    yield Reference(key, value, kind == "written")
-
-
-def _values(content: object, pattern: list[str], key: str = "") -> Iterator[tuple[str, object]]:
-    if not pattern:
-        yield key, content
-    elif pattern[0] == "*" and isinstance(content, list):
-        for index, item in enumerate(content):
-            yield from _values(item, pattern[1:], f"{key}[{index}]")
-    elif isinstance(content, dict) and pattern[0] in content:
-        yield from _values(content[pattern[0]], pattern[1:], f"{key}.{pattern[0]}".lstrip("."))
-
-
-def check_reference(reference: Reference, *, folder: str, view: View) -> Fault | None:
-    """Say what is wrong with a path of the config, as the training will see it.
+def path_faults(content: Mapping[str, object], config: Path, view: View) -> Iterator[Fault]:
+    """Yield what is wrong with the paths of a config, as the training will see them.
 
     Args:
-        reference: the path.
-        folder: where relative paths start from, in the container.
+        content: the config.
+        config: its file: relative paths start beside it.
         view: what the container sees.
     """
+    inside = view.inside(config.parent)
+    if inside is None:
+        yield Fault(f"{config.parent} is in no mount of the EDF", "--config", "add a mount to the EDF")
+    for reference in references(content, config.parent):
+        # A relative path of a config that is not mounted is part of that fault.
+        if (inside or reference.text.startswith("/")) and (fault := _fault(reference, inside or "/", view)):
+            yield Fault(fault.what, f"{config}: {reference.name}", fault.hint)
+
+
+def _fault(reference: Reference, folder: str, view: View) -> Fault | None:
     inside = os.path.normpath(PurePosixPath(folder, reference.text))
     outside = view.outside(inside)
-    above = next((parent for parent in (outside, *outside.parents) if parent.exists()), None) if outside else None
+    above = next((p for p in (outside, *outside.parents) if files.kind(p)), None) if outside else None
     missing = str(outside)[len(str(above)) :] if above else inside
     if re.search(r"\$[\w{]|^~|/~", missing):
-        what = f"{reference.text!r} is used as it is: axolotl fills in no variables"
-        return Fault(what, reference.key, "write the path out")
+        return Fault(f"{reference.text!r} is used as it is: axolotl fills in no variables", hint="write the path out")
     if outside is None or above is None:
         lost = ": what is written there is lost when the job ends" if reference.written else ""
-        return Fault(f"{inside} is in no mount of the EDF{lost}", reference.key, "add a mount to the EDF")
-    if reference.key == "deepspeed" and outside.is_dir():
-        return Fault(f"{outside} is a folder, not DeepSpeed's JSON", reference.key)
+        return Fault(f"{inside} is in no mount of the EDF{lost}", hint="add a mount to the EDF")
+    if reference.key == ("deepspeed",) and outside.is_dir():
+        return Fault(f"{outside} is a folder, not DeepSpeed's JSON")
     if not reference.written:
-        return Fault(f"{outside} does not exist", reference.key, _near(outside)) if missing else None
+        return Fault(f"{outside} does not exist", hint=_near(outside)) if missing else None
+    return folder_fault(outside, inside, view)
+
+
+def folder_fault(folder: Path, inside: str, view: View) -> Fault | None:
+    """Say why a folder, which the container sees as ``inside``, cannot be written or made."""
+    above = next(parent for parent in (folder, *folder.parents) if files.kind(parent))
     if not view.writable(inside):
-        return Fault(f"{inside} is mounted read-only", reference.key)
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        return Fault(f"{above} cannot be written", reference.key)
+        return Fault(f"{inside} is mounted read-only")
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        return Fault(f"{above} cannot be written")
     return None
 
 

@@ -8,6 +8,7 @@ one; a manifest that does not belong to it is never there.
 from __future__ import annotations
 
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, find_mksquashfs, plan_squashfs
+from axolotl_env.squashfs.integrity import incomplete, unchanged
 from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "build_squashfs",
     "default_path",
     "find_mksquashfs",
+    "incomplete",
     "newest",
     "plan_squashfs",
     "read_manifest",
+    "unchanged",
 ]

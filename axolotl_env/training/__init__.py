@@ -13,24 +13,33 @@ if TYPE_CHECKING:
     from axolotl_env.training.config.check import ConfigReport, check_config, rule_findings
     from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
     from axolotl_env.training.data.report import show as show_data
+    from axolotl_env.training.document import Document
+    from axolotl_env.training.document import parse as parse_config
+    from axolotl_env.training.document import read as read_config
     from axolotl_env.training.log import Metrics, parse_line
     from axolotl_env.training.make import ConfigPlan, plan_config, write_config
     from axolotl_env.training.memory import Estimate, estimate
+    from axolotl_env.training.paths import Reference, references
 
 __all__ = [
     "ConfigPlan",
     "ConfigReport",
     "DataReport",
+    "Document",
     "Estimate",
     "Metrics",
+    "Reference",
     "assign",
     "check_config",
     "check_data",
     "convert_data",
     "estimate",
     "mend_data",
+    "parse_config",
     "parse_line",
     "plan_config",
+    "read_config",
+    "references",
     "rule_findings",
     "show_data",
     "write_config",
@@ -42,6 +51,11 @@ _HOMES = {
     "ConfigReport": ("config.check", "ConfigReport"),
     "check_config": ("config.check", "check_config"),
     "rule_findings": ("config.check", "rule_findings"),
+    "Document": ("document", "Document"),
+    "parse_config": ("document", "parse"),
+    "read_config": ("document", "read"),
+    "Reference": ("paths", "Reference"),
+    "references": ("paths", "references"),
     "DataReport": ("data.report", "DataReport"),
     "check_data": ("data.report", "check_data"),
     "convert_data": ("data.report", "convert_data"),

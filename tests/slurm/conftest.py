@@ -207,9 +207,10 @@ def _maker(lab: Lab, image: Path) -> Iterator[Make]:
             # The keys that only the stand-in knows are a plugin's.
             "plugins:\n- stand_in.Plugin\n"
         )
+        written = str(folder).replace("$", "$$")  # a dollar that stands for itself
         folder.joinpath("edf.toml").write_text(
             f'image = "{image}"\n'
-            f"mounts = [{json.dumps(f'{folder}:{folder}')}, {json.dumps(f'{STAND_IN}:/stand-in:ro')}]\n"
+            f"mounts = [{json.dumps(f'{written}:{written}')}, {json.dumps(f'{STAND_IN}:/stand-in:ro')}]\n"
             '[env]\nPYTHONPATH = "/stand-in"\n'
         )
         for path in (folder, *folder.iterdir()):

@@ -15,8 +15,10 @@ import yaml
 from invoke import Context, Exit
 
 import tasks
+from axolotl_env import files
 from axolotl_env.edf import Mount, resolve
 from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
+from axolotl_env.release import load_release
 from axolotl_env.settings import Settings
 from axolotl_env.slurm import (
     JobRequest,
@@ -33,6 +35,17 @@ from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.plan import slug
 from axolotl_env.smoke import plan_smoke
+from axolotl_env.squashfs import Manifest
+from axolotl_env.squashfs.integrity import SUPERBLOCK
+
+SQUASHFS = SUPERBLOCK.pack(b"hsqs", 0, 0, 1 << 17, 0, 4, 17, 0, 0, 4, 0, 0, SUPERBLOCK.size, *[0] * 6)
+"""The smallest file that says of itself that it is a whole squashfs."""
+
+
+MANIFEST = Manifest(
+    release=load_release(), flavour="cpu", architecture=platform.machine(), key="k", packages={}, env={}, workdir="/",
+    labels={}, file="axolotl.sqsh", sha256="0" * 64, size=96, image="i", route="layers", options=(), tools={},
+)  # fmt: skip
 
 
 class Place:
@@ -44,11 +57,12 @@ class Place:
         self.config = self.folder / "tiny.yaml"
         self.edf = self.folder / "axolotl.toml"
         self.image = self.folder / "axolotl.sqsh"
-        self.image.write_bytes(b"hsqs")
+        self.image.write_bytes(SQUASHFS)
         self.keys: dict[str, object] = {"base_model": "org/model", "output_dir": "out"}
         self.mounts = [f"{self.folder}:{self.folder}"]
         self.environ = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / ".config")}
         self.settings = Settings(store=self.folder / "store")
+        self.edf_more = ""
 
     def check(self, *, dry_run: bool = True, **request: object) -> tuple[str, ...]:
         """Return the faults, as the user sees them."""
@@ -60,7 +74,8 @@ class Place:
 
     def plan(self, *, dry_run: bool = True, **request: object):  # type: ignore[no-untyped-def]  # noqa: ANN201
         self.config.write_text(json.dumps(self.keys))
-        self.edf.write_text(f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n")
+        text = f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n"
+        self.edf.write_text(text + self.edf_more)
         values = {"config": str(self.config), "edf": str(self.edf), **request}
         wanted = JobRequest(**values)  # type: ignore[arg-type]
         return plan_job(check(wanted, self.settings, dry_run=dry_run, environ=self.environ))
@@ -103,33 +118,76 @@ def test_what_is_in_order_is_planned_without_slurm(place: Place) -> None:
     assert not (place.folder / "store").exists()
 
 
-def test_every_fault_is_named_at_once(place: Place) -> None:
+def test_every_fault_is_named_at_once(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    stub("sacctmgr", out="a000\n")
+    stub("scontrol", out="No reservations in the system\n")
+    (place.folder / "zero2.json").write_text("{}")
     place.keys |= {
         "output_dir": "/elsewhere/out",
         "base_model": "/models/missing",
         "datasets": [{"path": "./data.jsonl"}, {"path": "org/set"}, {"path": "$STORE/x.jsonl"}],
-        "deepspeed": "zero3.json",
+        "deepspeed": "./zero3.json",
         "wandb_project": "tiny",
+        "learnin_rate": 1e-5,
     }
-    (place.folder / "zero2.json").write_text("{}")
-    place.keys["deepspeed"] = "./zero3.json"
-    place.image.unlink()
-    place.settings = Settings(store=place.folder / "store", time="soon")
-    faults = "\n".join(place.check(nodes="0", chain="x"))
+    # Random bytes; an EDF that needs what is not set here; a site that Slurm does not know.
+    place.image.write_bytes(os.urandom(4096))
+    place.edf_more = '[env]\nHF_HOME = "${SCRATCH}/hf"\n'
+    place.settings = Settings(store=Path("/proc/store"), time="99:99:99", partition="norml", account="a001")
+    place.environ.pop("SCRATCH", None)
+    flags = {"nodes": "0", "chain": "x", "dependency": "foo", "exclude": "a b", "reservation": "mine", "name": "a\nb"}
+    faults = place.check(array="0-", **flags)
     for expected in (
         "--nodes: '0' is not a number of nodes",
         "--chain: 'x' is not a number of jobs",
-        "--time: 'soon' is not a time",
-        "axolotl.sqsh does not exist",
+        "--time: '99:99:99' is not a time",
+        "--dependency: 'foo' is not a dependency",
+        "--exclude: 'a b' is not a list of nodes",
+        "--array: '0-' is not a list of task numbers",
+        "--name: 'a\\nb' holds a line break",
+        "--partition: there is no partition norml",
+        "--account: you may not charge account a001",
+        "--reservation: there is no reservation mine",
+        "axolotl.toml:4: ",
+        f"image {place.image} is no squashfs file",
+        "store: /proc/store is in no mount of the EDF",
         "output_dir: /elsewhere/out is in no mount of the EDF: what is written there is lost",
         "base_model: /models/missing is in no mount",
-        "datasets[0].path",
-        "datasets[2].path: '$STORE/x.jsonl' is used as it is",
-        "deepspeed",
+        f"datasets.0.path: {place.folder}/data.jsonl does not exist",
+        "datasets.2.path: '$STORE/x.jsonl' is used as it is",
+        f"deepspeed: {place.folder}/zero3.json does not exist",
+        "learnin_rate is no key of axolotl",
         "wandb_project: Weights & Biases is asked for, and there is no WANDB_API_KEY",
     ):
-        assert expected in faults
-    assert "datasets[1]" not in faults
+        assert [fault for fault in faults if expected in fault], expected
+    assert len(faults) == 20
+
+
+@pytest.mark.parametrize("edf", ["", "image = [", 'mounts = ["${SCRATCH}:/x"]', 'base_environment = "none"'])
+def test_what_is_wrong_with_the_edf_hides_nothing_of_the_config_and_tells_nothing_of_its_mounts(
+    place: Place, edf: str
+) -> None:
+    place.keys |= {"output_dir": "/etc/passwd/out", "deepspeed": "zero3.json", "learnin_rate": 1e-5}
+    other = place.folder / "other.toml"
+    if edf:
+        other.write_text(f"image = {json.dumps(str(place.image))}\n{edf}\n" if "image" not in edf else edf)
+    faults = place.check(edf=str(other))
+    assert len([fault for fault in faults if str(other) in fault]) == 1
+    rest = [fault for fault in faults if str(other) not in fault]
+    for expected in ("/etc/passwd cannot be written", "zero3.json does not exist", "learnin_rate is no key"):
+        assert [fault for fault in rest if expected in fault], expected
+    assert len(rest) == 3
+
+
+def test_faults_and_a_slurm_that_does_not_answer_are_told_together(place: Place, stub: Stub) -> None:
+    stub("sbatch")
+    stub("sinfo", err=CONTROLLER_GONE, code=1)
+    faults = place.check(dry_run=False, nodes="0")
+    assert [fault.partition(": ")[2] for fault in faults] == [
+        "'0' is not a number of nodes",
+        "sinfo: Could not establish a configuration source",
+    ]
 
 
 @pytest.mark.parametrize("written", ["./zero3.json", "zero3.json", "deepspeed/zero3.json"])
@@ -164,7 +222,7 @@ def test_the_deepspeed_file_is_frozen_with_the_job(place: Place) -> None:
     [
         (b"a: [1\nb: 2\n", ":2: is not YAML"),
         (b"a: 2026-13-45\n", "is not YAML: month must be in 1..12"),
-        (b"- a\n- b\n", "is not an axolotl config"),
+        (b"- a\n- b\n", "is not a config"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (None, "cannot be read: No such file or directory"),
     ],
@@ -250,23 +308,45 @@ def test_a_name_that_a_directive_cannot_hold_is_refused(place: Place, value: str
 
 
 def test_an_image_for_other_nodes_or_of_another_size_is_refused(place: Place) -> None:
-    release = {
-        "tag": "v1",
-        "version": "1",
-        "commit": "",
-        "date": "2026-01-01",
-        "wheel_sha256": "0" * 64,
-        "cce_commit": "0" * 7,
-    }
-    manifest = {
-        "release": release, "flavour": "cpu", "architecture": "riscv64", "key": "k", "packages": {}, "env": {},
-        "workdir": "/", "labels": {}, "file": place.image.name, "sha256": "0" * 64, "size": 5, "image": "i",
-        "route": "layers", "options": [], "tools": {},
-    }  # fmt: skip
-    place.image.with_name(place.image.name + ".json").write_text(json.dumps(manifest))
+    manifest = MANIFEST.model_copy(update={"architecture": "riscv64", "size": 5})
+    place.image.with_name(place.image.name + ".json").write_text(manifest.model_dump_json())
     faults = "\n".join(place.check())
     assert f"the image is for riscv64, the site's nodes are {platform.machine()}" in faults
-    assert "the image has 4 bytes, its manifest says 5" in faults
+    assert "has 96 bytes, its manifest says 5" in faults
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (os.urandom(4096), "is no squashfs file"),
+        (b"hsqs" + bytes(4092), "is no squashfs: only its first bytes are those of one"),
+        (
+            SUPERBLOCK.pack(b"hsqs", 0, 0, 1 << 17, 0, 4, 17, 0, 0, 4, 0, 0, 4096, *[0] * 6),
+            "96 of 4096 bytes are there",
+        ),
+    ],
+)
+def test_a_file_that_is_no_whole_squashfs_is_refused_in_a_dry_run_too(place: Place, content: bytes, said: str) -> None:
+    place.image.write_bytes(content)
+    faults = place.check()
+    assert len(faults) == 1
+    assert said in faults[0]
+
+
+def test_an_image_that_changed_since_it_was_made_is_refused_and_a_right_one_is_read_once(
+    place: Place, stub: Stub
+) -> None:
+    stub("sbatch")
+    stub("sinfo", out=SINFO)
+    manifest = place.image.with_name(place.image.name + ".json")
+    manifest.write_text(MANIFEST.model_copy(update={"size": 96, "sha256": files.sha256(place.image)}).model_dump_json())
+    assert place.check(dry_run=False) == ()
+    stamp = next((place.settings.store / "cache/verified").iterdir())
+    before = stamp.stat().st_mtime_ns
+    assert place.check(dry_run=False) == ()
+    assert stamp.stat().st_mtime_ns == before
+    place.image.write_bytes(SQUASHFS[:-1] + b"x")
+    assert [fault for fault in place.check(dry_run=False) if "is not what its manifest describes" in fault]
 
 
 def test_an_edf_without_an_image_is_refused(place: Place) -> None:

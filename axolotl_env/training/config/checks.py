@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
+from axolotl_env.secret_patterns import secret_form
 from axolotl_env.training.config.rules import Check, Context, Hit, rules, walk
 from axolotl_env.training.document import Key
+from axolotl_env.training.paths import Reference, references
+from axolotl_env.words import nearest
 
 _VARIABLE = re.compile(r"\$\{?\w+\}?|^~(?=/)")
-_SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|[0-9a-f]{40}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{20,})\b")
+_DELETE = "delete it"
 _CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _LISTS = ("datasets", "test_datasets", "pretraining_dataset")
 
@@ -45,7 +48,7 @@ def unknown_key(context: Context) -> Iterator[Hit]:
         if key not in known and key not in told:
             owner = next((package for package, more in keys.plugins.items() if key in more), "")
             plugin = f": it belongs to the plugin {owner}, which is not listed" if owner else ""
-            yield Hit((str(key),), {"nearest": _nearest(str(key), known), "plugin": plugin})
+            yield Hit((str(key),), {"nearest": nearest(str(key), known, otherwise=_DELETE), "plugin": plugin})
     for parent, inner in keys.nested.items():
         value = context.config.value.get(parent)
         parts = [((parent,), value)] if isinstance(value, Mapping) else []
@@ -55,7 +58,9 @@ def unknown_key(context: Context) -> Iterator[Hit]:
                 # The prefix is taken off before the keys are looked at; fsdp_prefix warns of it.
                 name = str(key).removeprefix("fsdp_") if parent == "fsdp_config" else key
                 if key not in inner and name not in inner:
-                    yield Hit((*place, str(key)), {"nearest": _nearest(str(key), inner), "plugin": ""})
+                    yield Hit(
+                        (*place, str(key)), {"nearest": nearest(str(key), inner, otherwise=_DELETE), "plugin": ""}
+                    )
 
 
 def fsdp_prefix(context: Context) -> Iterator[Hit]:
@@ -135,7 +140,7 @@ def secret(context: Context) -> Iterator[Hit]:
     """Tokens in values."""
     for key, value in walk(context.config.value):
         # 40 hex digits are a commit, too.
-        if isinstance(value, str) and "revision" not in str(key[-1]) and _SECRET.search(value):
+        if isinstance(value, str) and "revision" not in str(key[-1]) and secret_form(value):
             name = "HF_TOKEN" if "hf_" in value else str(key[-1]).upper()
             yield Hit(key, {"name": name})
 
@@ -224,37 +229,30 @@ def no_template(context: Context) -> Iterator[Hit]:
 
 def path_missing(context: Context) -> Iterator[Hit]:
     """Files to read that are not here; paths of a file system that is not here are left alone."""
-    for key, path in _inputs(context):
-        if not path.exists() and _visible(path):
+    for reference, path in _paths(context):
+        if not reference.written and not files.kind(path) and _visible(path):
             names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            close = get_close_matches(path.name, names, n=1)
-            yield Hit(key, {"path": path, "nearest": f"did you mean {close[0]}?" if close else "check the path"})
+            yield Hit(reference.key, {"path": path, "nearest": nearest(path.name, names, otherwise="check the path")})
 
 
 def path_outside(context: Context) -> Iterator[Hit]:
     """Paths that the container does not see."""
     if not context.mounts:
         return
-    value = context.config.value
-    outputs = [key for key in ("output_dir", "dataset_prepared_path") if isinstance(value.get(key), str)]
-    for key, path in [*_inputs(context), *(((name,), Path(value[name])) for name in outputs)]:
-        if path.is_absolute() and not any(path.is_relative_to(mount) for mount in context.mounts):
+    for reference, path in _paths(context):
+        if reference.text.startswith("/") and not any(path.is_relative_to(mount) for mount in context.mounts):
             site = {"site": context.site_name, "mounts": ", ".join(context.mounts)}
-            yield Hit(key, {"path": path, **site})
+            yield Hit(reference.key, {"path": path, **site})
 
 
-def _inputs(context: Context) -> Iterator[tuple[Key, Path]]:
-    """Yield the local files and folders that a training reads; names on the hub are no paths."""
-    value = context.config.value
-    for name in ("base_model", "tokenizer_config", "lora_model_dir", "resume_from_checkpoint"):
-        if isinstance(value.get(name), str) and value[name].startswith("/"):
-            yield (name,), Path(value[name])
-    if isinstance(value.get("deepspeed"), str):
-        yield ("deepspeed",), deepspeed_path(context.config.path, value["deepspeed"])
-    for place, dataset in _datasets(context):
-        path = dataset.get("path")
-        if isinstance(path, str) and path.startswith("/"):
-            yield (*place, "path"), Path(path)
+def _paths(context: Context) -> Iterator[tuple[Reference, Path]]:
+    """Yield the local files and folders of a config; names on the hub are no paths."""
+    config = context.config
+    for reference in references(config.value, config.path.absolute().parent):
+        if reference.key == ("deepspeed",):
+            yield reference, deepspeed_path(config.path, reference.text)
+        else:
+            yield reference, config.path.absolute().parent / reference.text
 
 
 def deepspeed_path(config: Path, value: str) -> Path:
@@ -265,8 +263,8 @@ def deepspeed_path(config: Path, value: str) -> Path:
 
 def _visible(path: Path) -> bool:
     """Whether the file system that a path is on is here at all: /capstor is not on a laptop."""
-    if "$" in str(path):
-        return False
+    if "$" in str(path) or "~" in path.parts:
+        return False  # the rule variable says so
     return len(path.parts) < 2 or Path(*path.parts[:2]).exists() or not os.access("/", os.R_OK)
 
 
@@ -300,11 +298,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _nearest(name: str, known: set[str] | frozenset[str]) -> str:
-    close = get_close_matches(name, sorted(known), n=3, cutoff=0.7)
-    return f"did you mean {' or '.join(close)}?" if close else "delete it"
 
 
 CHECKS: Mapping[str, Check] = {

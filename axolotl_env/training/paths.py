@@ -1,0 +1,59 @@
+"""The files and folders that a config names: which of its keys hold a path (rules/paths.toml)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from axolotl_env import files
+from axolotl_env.training.document import Key
+
+
+class Reference(NamedTuple):
+    """A key of a config that names a file or folder, and the text that it holds."""
+
+    key: Key
+    text: str
+    written: bool
+    """The training makes it; every other one must be there before."""
+
+    @property
+    def name(self) -> str:
+        """The key as people write it: ``datasets.0.path``."""
+        return ".".join(map(str, self.key))
+
+
+@cache
+def _keys() -> Mapping[str, tuple[str, ...]]:
+    table = tomllib.loads(Path(__file__).with_name("rules").joinpath("paths.toml").read_text())
+    return {kind: tuple(keys) for kind, keys in table.items()}
+
+
+def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
+    """Yield the keys that name files or folders; names that may be repositories on a hub are left out.
+
+    Args:
+        content: the config.
+        folder: where its relative paths start.
+    """
+    for kind, patterns in _keys().items():
+        for pattern in patterns:
+            for key, value in _values(content, pattern.split("."), ()):
+                if not isinstance(value, str) or not value or "\n" in value or "://" in value:
+                    continue
+                rooted = value.startswith(("/", "./", "../", "~")) or "$" in value
+                if kind in ("written", "files") or rooted or files.kind(folder / value):
+                    yield Reference(key, value, kind == "written")
+
+
+def _values(content: object, pattern: list[str], key: Key) -> Iterator[tuple[Key, object]]:
+    if not pattern:
+        yield key, content
+    elif pattern[0] == "*" and isinstance(content, list):
+        for index, item in enumerate(content):
+            yield from _values(item, pattern[1:], (*key, index))
+    elif isinstance(content, dict) and pattern[0] in content:
+        yield from _values(content[pattern[0]], pattern[1:], (*key, pattern[0]))
