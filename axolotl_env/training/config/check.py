@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from axolotl_env import files
@@ -83,23 +84,25 @@ def check_config(
 
 
 def rule_findings(
-    text: str, path: Path, settings: Settings, *, nodes: int, environment: Environment
+    text: str, path: Path, settings: Settings, *, nodes: int, environment: Environment | None
 ) -> tuple[Finding, ...]:
     """Return what our rules say about a config that a job is to read: no container is started.
 
     Args:
         text: the config.
         path: names it in the findings; relative paths start beside it.
-        settings: for the site and the flavour.
+        settings: for the site.
         nodes: of the job.
-        environment: the EDF of the job.
+        environment: the EDF of the job; None: of what the image holds nothing is known.
 
     Raises:
         BadInputError: the config is not one, the image's manifest cannot be read, or its release is not known.
     """
-    manifest = read_manifest(Path(environment.image))
+    manifest = read_manifest(Path(environment.image)) if environment else None
     release = manifest.release.version if manifest else ""
     context = _context(document.parse(text, path), settings, str(nodes), release, environment)
+    if manifest is None:
+        context = replace(context, packages=None)
     return tuple(problem.finding for problem in run(context, CHECKS))
 
 
