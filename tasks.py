@@ -61,6 +61,7 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
         "flavour": "how the image is made: a name in docker/flavours [setting: flavour]",
         "release": "release that must be pinned: latest, or a tag such as v0.19.0 (default: whatever is pinned)",
         "cce": "cut-cross-entropy at the release's commit: required, auto or none (default: the flavour's)",
+        "base": "image to build on, NAME@sha256:… or an id, that the engine has (default: Debian, bootstrapped)",
         "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
         "force": FORCE,
         "dry_run": DRY_RUN,
@@ -72,6 +73,7 @@ def build_image(
     flavour: str = "",
     release: str = "",
     cce: str = "",
+    base: str = "",
     output: str = "",
     force: bool = False,
     dry_run: bool = False,
@@ -89,7 +91,7 @@ def build_image(
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
     loaded = load(flavour=flavour).settings
-    image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, force=force)
+    image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, base=base, force=force)
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
     plan = plan_squashfs(image, path, force=force)
     if dry_run:
@@ -140,9 +142,11 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
     for notice in plan.notices:
         console.warn(notice)
     console.table(("", "pinned", "then" if to else "latest"), plan.summary())
+    if to and not plan.texts:
+        console.note("nothing to do: this is pinned, and the locks hold what the flavours ask for")
     if plan.changes:
         console.text("")
-        console.table(("lock", "package", "from", "to"), plan.rows())
+        console.table(("package", "from", "to", "locks"), plan.rows())
     return None
 
 
@@ -561,17 +565,25 @@ def smoke_test(
     return None
 
 
-@command(help={"script": "job script to look at", "json": JSON})
-def check_script(_: Context, script: str = "", json: bool = False) -> None:
+@command(
+    help={"script": "job script to look at", "rules": "list the rules, and check nothing", "json": JSON},
+)
+def check_script(_: Context, script: str = "", rules: bool = False, json: bool = False) -> None:
     """[inputs] Check a job script as people write them, before it waits in a queue.
 
     Example: invoke check-script --script launch.sh
     """
     from pathlib import Path
 
-    from axolotl_env import findings, slurm
+    from axolotl_env import console, findings, slurm
 
-    findings.show(slurm.check_script(Path(script)), json=json, checked=script)
+    if rules:
+        known = slurm.script_rules()
+        if json:
+            return console.document([{"rule": name, **rule} for name, rule in known.items()])
+        columns = ("rule", "severity", "says", "source")
+        return console.table(columns, ((name, r["severity"], r["what"], r["source"]) for name, r in known.items()))
+    return findings.show(slurm.check_script(Path(script) if script else None), json=json, checked=script)
 
 
 @command(

@@ -10,7 +10,7 @@ from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.history import compare, find_run, runs
 from axolotl_env.slurm.interactive import open_shell, plan_shell, try_training
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
-from axolotl_env.slurm.lint import check_script
+from axolotl_env.slurm.lint import check_script, script_rules
 from axolotl_env.slurm.plan import plan_job
 from axolotl_env.slurm.plot import draw, read_curves, rows
 from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret
@@ -40,6 +40,7 @@ __all__ = [
     "rows",
     "run_smoke_job",
     "runs",
+    "script_rules",
     "secret_names",
     "secrets_path",
     "set_secret",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,38 +11,53 @@ from pathlib import Path
 from axolotl_env import files, process
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
+from axolotl_env.secret_patterns import secret_form, secret_in
+from axolotl_env.slurm import directives
+from axolotl_env.slurm.directives import Found
+from axolotl_env.slurm.options import read_arguments
 from axolotl_env.slurm.shell import PLACEHOLDER, Call, Shell
 
-Found = tuple[str, int, Mapping[str, str]]
-"""A rule, the line, and the words that its texts are filled with."""
-
-SECRET = re.compile(r"(TOKEN|API_KEY|SECRET|PASSWORD)$")
-VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|(?<![\w/])~/\S*")
+SHELLS = re.compile(r"\b(ba|da|k)?sh\b")
 TRAINS = ("axolotl.cli.train", "axolotl train")
 TORCHRUN = ("torchrun", "torch.distributed.run")
 
 
 @cache
-def rules() -> Mapping[str, Mapping[str, str]]:
+def script_rules() -> Mapping[str, Mapping[str, str]]:
     """Return the rules by name."""
     return tomllib.loads(Path(__file__).with_name("script_rules.toml").read_text())
 
 
-def check_script(path: Path) -> list[Finding]:
+def check_script(path: Path | None) -> list[Finding]:
     """Return what is wrong in a job script, in the order of its lines.
 
     Raises:
         BadInputError: none is named, or it cannot be read.
     """
-    if path == Path():
+    if path is None:
         raise BadInputError("no script is named", where="--script", hint="--script launch.sh")
-    script = Shell(files.read_text(path))
-    found = [found for check in CHECKS for found in check(script, path)]
+    text = files.read_text(path)
+    found = list(_file(path, text))
+    found += _in_shell(path, text.replace("\r\n", "\n"), {rule for rule, _, _ in found})
     return [_finding(path, *item) for item in sorted(found, key=lambda item: (item[1], item[0]))]
 
 
+def _in_shell(path: Path, text: str, known: set[str]) -> Iterator[Found]:
+    if {"empty", "binary"} & known:
+        return
+    lines = text.split("\n")
+    if text.startswith("#!") and not SHELLS.search(lines[0]):
+        # Another language: of such a script only what sbatch reads can be checked.
+        text = "\n".join(lines[: directives.head(lines)])
+    script = Shell(text)
+    for check in CHECKS:
+        # What names no interpreter may be no shell script at all: its syntax says nothing.
+        if not (check is _syntax and "no-interpreter" in known):
+            yield from check(script, path)
+
+
 def _finding(path: Path, rule: str, line: int, words: Mapping[str, str]) -> Finding:
-    texts = rules()[rule]
+    texts = script_rules()[rule]
     return Finding(
         rule=rule,
         severity=texts["severity"],
@@ -56,19 +69,33 @@ def _finding(path: Path, rule: str, line: int, words: Mapping[str, str]) -> Find
     )
 
 
-def _directives(script: Shell) -> list[tuple[int, str, str, bool]]:
-    """Return the ``#SBATCH`` options: line, name, value, and whether Slurm reads them."""
-    first = min((call.line for call in script.calls if call.top), default=len(script.lines) + 1)
-    first = min([first, *(assignment.line for assignment in script.assignments)])
-    found = []
+def _file(path: Path, text: str) -> Iterator[Found]:
+    """Yield why sbatch would take no script at all (``get_script_buffer`` in SchedMD/slurm's src/sbatch/sbatch.c)."""
+    if not text.strip():
+        yield "empty", 1, {}
+    # The bytes, not the text: a byte order mark before #! counts.
+    elif not path.read_bytes().startswith(b"#!"):
+        yield "no-interpreter", 1, {}
+    if row := next((n for n, line in enumerate(text.split("\n"), start=1) if "\0" in line), 0):
+        yield "binary", row, {}
+    if row := next((n for n, line in enumerate(text.split("\n"), start=1) if line.endswith("\r")), 0):
+        yield "dos-lines", row, {}
+
+
+def _directive_faults(script: Shell, path: Path) -> Iterator[Found]:
+    yield from directives.faults(script.lines, path.parent)
+    last = directives.head(script.lines)
     for line, comment in script.comments:
-        if not comment.startswith("#SBATCH"):
-            continue
-        words = shlex.split(comment.removeprefix("#SBATCH"), comments=True)
-        name, equals, value = words[0].partition("=") if words else ("", "", "")
-        value = value if equals else " ".join(words[1:2])
-        found.append((line, name, value, line < first))
-    return found
+        if line > last and comment.startswith(directives.WORD) and script.lines[line - 1].startswith(directives.WORD):
+            yield "directive-late", line, {}
+    inside = any(call.option("--environment") is not None for call in _calls(script, "srun"))
+    for line, name, _ in _options(script):
+        if name == "environment":
+            yield ("container-twice" if inside else "directive-container"), line, {}
+
+
+def _options(script: Shell) -> list[tuple[int, str, str]]:
+    return [(each.line, each.given.name, each.value) for each in directives.directives(script.lines)]
 
 
 def _syntax(script: Shell, _: Path) -> Iterator[Found]:
@@ -79,63 +106,56 @@ def _syntax(script: Shell, _: Path) -> Iterator[Found]:
         yield "syntax", int(found.group(1)), {"detail": found.group(2)}
 
 
-def _directive_faults(script: Shell, path: Path) -> Iterator[Found]:
-    folder = path.parent
-    inside = [call.line for call in _calls(script, "srun") if call.option("--environment") is not None]
-    listed = _directives(script)
-    for _, name, value, _ in listed:
-        if name in ("--chdir", "-D"):
-            folder = folder / value
-    for line, name, value, read in listed:
-        if not read:
-            yield "directive-late", line, {}
-            continue
-        if variable := VARIABLE.search(value):
-            yield "directive-variable", line, {"text": variable.group()}
-        if name == "--environment":
-            yield ("container-twice" if inside else "directive-container"), line, {}
-        if name == "--gres" and value.startswith("gpu"):
-            yield "gres", line, {"count": value.rpartition(":")[2]}
-        if name in ("--output", "-o", "--error", "-e"):
-            parent = Path(os.path.normpath(folder / value)).parent
-            if not parent.is_dir() and "%" not in str(parent):
-                yield "log-folder", line, {"text": str(parent)}
-
-
 def _container_options(script: Shell, _: Path) -> Iterator[Found]:
-    options = [(line, name, value) for line, name, value, _ in _directives(script)]
+    options = _options(script)
     for call in _calls(script, "srun", "sbatch", "salloc"):
-        for name in ("--environment", "--container-image"):
-            if (value := call.option(name)) is not None:
+        for name in ("environment", "container-image"):
+            if (value := call.option(f"--{name}")) is not None:
                 options.append((call.line, name, value))
     for line, name, value in options:
-        if name == "--container-image" and value.endswith(".toml"):
+        if name == "container-image" and value.endswith(".toml"):
             yield "edf-as-image", line, {"text": value}
-        if name == "--environment" and value.endswith(".sqsh"):
+        if name == "environment" and value.endswith(".sqsh"):
             yield "image-as-edf", line, {"text": value}
-        elif name == "--environment" and value.startswith(("./", "../")):
+        elif name == "environment" and value.startswith(("./", "../")):
             yield "relative-edf", line, {"text": value}
 
 
 def _secrets(script: Shell, _: Path) -> Iterator[Found]:
-    traced = min((c.line for c in _calls(script, "set") if any(re.match(r"-\w*x", w) for w in c.words)), default=0)
+    told = set()
     for assignment in script.assignments:
-        if not SECRET.search(assignment.name):
+        name, value, line = assignment.name, assignment.value, assignment.line
+        if not secret_in(name, value):
             continue
-        placeholder = PLACEHOLDER.search(script.lines[assignment.line - 1])
-        if placeholder or (assignment.value and "$" not in assignment.value):
-            # Never the value itself.
-            yield "token", assignment.line, {"name": assignment.name}
-        if traced and traced < assignment.line:
-            yield "xtrace-token", assignment.line, {"name": assignment.name, "line": str(traced)}
-    for number, line in enumerate(script.lines, start=1):
-        if (placeholder := PLACEHOLDER.search(line)) and not SECRET.search(line[: placeholder.start() - 1]):
-            yield "placeholder", number, {"text": placeholder.group()}
+        told.add(line)
+        # Never the value itself.
+        if PLACEHOLDER.search(script.lines[line - 1]) or "$" not in value or secret_form(value):
+            yield "token", line, {"name": name}
+        if traced := _traced(script, line):
+            yield "xtrace-token", line, {"name": name, "line": str(traced)}
+    for number, text in enumerate(script.lines, start=1):
+        if number not in told and (kind := secret_form(text)):
+            yield "token", number, {"name": f"a {kind}"}
+    directive = [(line, f"={value}") for line, _, value in _options(script)]
+    unfilled = [(line, found.group()) for line, value in directive if (found := PLACEHOLDER.search(value))]
+    for number, text in (*script.placeholders, *unfilled):
+        if number not in told:
+            yield "placeholder", number, {"text": text}
+
+
+def _traced(script: Shell, line: int) -> int:
+    """Return the line of the ``set -x`` that is in force on a line, 0 for none."""
+    on = 0
+    for call in _calls(script, "set"):
+        for word in call.words[1:] if call.line < line else ():
+            if re.match(r"[-+]\w*x", word):
+                on = call.line if word[0] == "-" else 0
+    return on
 
 
 def _environment(script: Shell, _: Path) -> Iterator[Found]:
     for assignment in script.assignments:
-        if assignment.name == "CUDA_LAUNCH_BLOCKING" and assignment.value == "1":
+        if assignment.name == "CUDA_LAUNCH_BLOCKING" and assignment.value == "1" and not assignment.conditional:
             yield "launch-blocking", assignment.line, {}
         if assignment.name == "MASTER_PORT" and assignment.value.isdigit():
             yield "fixed-port", assignment.line, {"text": assignment.value}
@@ -145,7 +165,7 @@ def _environment(script: Shell, _: Path) -> Iterator[Found]:
 
 
 def _rendezvous(script: Shell, _: Path) -> Iterator[Found]:
-    contained = any(name == "--environment" and read for _, name, _, read in _directives(script))
+    contained = any(name == "environment" for _, name, _ in _options(script))
     for call in _calls(script, "scontrol"):
         if contained:
             yield "scontrol-inside", call.line, {}
@@ -174,6 +194,8 @@ def _continuations(script: Shell, _: Path) -> Iterator[Found]:
     for row, line in enumerate(script.lines[:-1]):
         if not re.search(r"(?<!\\)\\[ \t]*$", line) or script.quoted(row):
             continue
+        if re.search(r"(&&|\|\|?|[;{(]|\b(then|do|else))\s*\\\s*$", line):
+            continue  # a line may end here as well
         command = line.split()[0]
         following = script.lines[row + 1].strip()
         if not line.endswith("\\"):
@@ -184,20 +206,49 @@ def _continuations(script: Shell, _: Path) -> Iterator[Found]:
             yield "blank-in-command", row + 2, {"text": _begin(script, row) or command}
 
 
+def _no_command(script: Shell, _: Path) -> Iterator[Found]:
+    for call in _calls(script, "srun"):
+        given = list(read_arguments("srun", call.words[1:]))
+        unclear = any(not each.name or not each.kind or each.name in ("help", "usage", "version") for each in given)
+        if not unclear and not _cut_off(script, call):
+            yield "srun-no-command", call.line, {}
+
+
+def _cut_off(script: Shell, call: Call) -> bool:
+    """Say whether a comment or a blank ends a continued command, which another rule tells."""
+    for line in script.lines[call.line - 1 :]:
+        if line.lstrip().startswith("#") or re.search(r"\\[ \t]+$", line):
+            return True
+        if not line.endswith("\\"):
+            break
+    return False
+
+
 def _exit_code(script: Shell, _: Path) -> Iterator[Found]:
     top = [call for call in script.calls if call.top]
-    errexit = next((call for call in top if call.words[0] == "set" and _sets_errexit(call)), None)
-    if errexit and top[0] is not errexit:
+    set_calls = [call for call in top if call.words[0] == "set"]
+    errexit = next((call for call in set_calls if _sets(call, "e", "errexit")), None)
+    harmless = script_rules()["late-errexit"]["harmless"].split()
+    if errexit and any(call.line < errexit.line and call.words[0] not in harmless for call in top):
         yield "late-errexit", errexit.line, {}
-    starts = [call for call in top if call.words[0] == "srun"]
-    after = [call for call in top if starts and call.line > starts[-1].line]
-    watched = errexit and errexit.line < starts[-1].line if starts else True
-    if after and not watched and not any(call.words[0] == "exit" for call in after):
-        yield "hidden-exit-code", starts[-1].line, {}
+    starts = [call for call in top if call.words[0] == "srun" and not call.looked_at]
+    if not starts or "PIPESTATUS" in script.text:
+        return
+    last = starts[-1]
+    if last.piped and not any(_sets(call, "o", "pipefail") and call.line <= last.line for call in set_calls):
+        yield "piped-exit-code", last.line, {}
+        return
+    after = [call for call in top if call.line > last.line]
+    ends = any(call.words[0] == "exit" for call in after) or (
+        after and after[-1].words[0] == "wait" and after[-1].words[1:]
+    )
+    if after and not (errexit and errexit.line < last.line) and not ends:
+        yield "hidden-exit-code", last.line, {}
 
 
-def _sets_errexit(call: Call) -> bool:
-    return "errexit" in call.words or any(re.match(r"-\w*e", word) for word in call.words)
+def _sets(call: Call, letter: str, name: str) -> bool:
+    words = call.words[1:]
+    return name in words or (letter != "o" and any(re.match(rf"-\w*{letter}", word) for word in words))
 
 
 def _begin(script: Shell, row: int) -> str:
@@ -232,5 +283,6 @@ CHECKS = (
     _rendezvous,
     _preprocessing,
     _continuations,
+    _no_command,
     _exit_code,
 )

@@ -27,6 +27,10 @@ class Call:
     column: int
     top: bool
     """It is a command of the script itself: not in a string, a function or a substitution."""
+    looked_at: bool = False
+    """Something is done about its exit code: it stands in a condition, or before && or ||."""
+    piped: bool = False
+    """Its output goes to another command, whose exit code counts."""
 
     def option(self, name: str) -> str | None:
         """Return the value of ``--name=VALUE`` or ``--name VALUE``; - and _ are the same."""
@@ -45,6 +49,8 @@ class Assignment:
     value: str
     line: int
     column: int
+    conditional: bool = False
+    """It stands in an if, a case, or beside && or ||."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,11 @@ class Shell:
         for node in self.nodes:
             if node.type in ("command", "declaration_command"):
                 words = tuple(_unquoted(child) for child in node.children if child.type != "variable_assignment")
-                found.append(Call(words, self.line(node), node.start_point.column + 1, self._top(node)))
+                top = not _inside(
+                    node, "function_definition", "command_substitution", "subshell", "process_substitution"
+                )
+                looked_at, piped = _tested(node), _before_last(node, "pipeline")
+                found.append(Call(words, self.line(node), node.start_point.column + 1, top, looked_at, piped))
             elif node.type in ("string", "raw_string") and LAUNCHERS.search(_text(node)):
                 # In double quotes \$ is a dollar sign that is left for later.
                 inner = Shell(_unquoted(node).replace("\\$", " $"), self.line(node) - 1)
@@ -104,17 +114,29 @@ class Shell:
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if node.type == "variable_assignment" and name:
                 text = _unquoted(value) if value else ""
-                found.append(Assignment(_text(name), text, self.line(node), node.start_point.column + 1))
+                conditional = _inside(node, "if_statement", "case_statement", "list")
+                found.append(Assignment(_text(name), text, self.line(node), node.start_point.column + 1, conditional))
         return tuple(found)
+
+    @cached_property
+    def placeholders(self) -> tuple[tuple[int, str], ...]:
+        """Values like ``<your project>`` that nobody filled in, each with its line; those in quotes are texts."""
+        text = self.text.encode()
+        return tuple(
+            (self.line(node), text[node.start_byte : node.end_byte].decode())
+            for node in self.nodes
+            if node.type == "raw_string" and text[node.start_byte : node.start_byte + 1] == b"<"
+        )
 
     def line(self, node: Node) -> int:
         """Return the line of a node, from 1."""
         return node.start_point.row + 1 + self.offset
 
     def quoted(self, row: int) -> bool:
-        """Say whether the end of a line (from 0) lies in a string, a here-document or a comment."""
+        """Say whether the end of a line (from 0) lies in a string, a here-document, an array or a comment."""
         at = (row, len(self.lines[row].encode()))
-        kinds = ("string", "raw_string", "heredoc_body", "comment")
+        # Between the parentheses of an array lines end and comments stand as they like.
+        kinds = ("string", "raw_string", "heredoc_body", "comment", "array")
         return any(
             node.type in kinds and (node.start_point.row, node.start_point.column) < at
             and (at <= (node.end_point.row, node.end_point.column) if node.type == "comment"
@@ -122,13 +144,32 @@ class Shell:
             for node in self.nodes
         )  # fmt: skip
 
-    def _top(self, node: Node) -> bool:
-        parent = node.parent
-        while parent is not None and parent.type != "program":
-            if parent.type in ("function_definition", "command_substitution", "subshell", "process_substitution"):
-                return False
-            parent = parent.parent
-        return True
+
+def _inside(node: Node, *kinds: str) -> bool:
+    return any(parent.type in kinds for parent in _parents(node))
+
+
+def _parents(node: Node) -> Iterator[Node]:
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def _before_last(node: Node, kind: str) -> bool:
+    """Say whether a node, or what it is part of, stands in a list or pipeline and is not the last there."""
+    for parent in _parents(node):
+        if parent.type == kind and parent.named_children[-1] != node:
+            return True
+        node = parent
+    return False
+
+
+def _tested(node: Node) -> bool:
+    for parent in _parents(node):
+        condition = parent.child_by_field_name("condition")
+        if parent.type == "negated_command" or (condition and node.end_byte <= condition.end_byte):
+            return True
+    return _before_last(node, "list")
 
 
 def _text(node: Node) -> str:
