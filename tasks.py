@@ -133,10 +133,11 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
     from axolotl_env import console
     from axolotl_env.release import move_pin, plan_pin
     from axolotl_env.settings import load
+    from axolotl_env.training import keys_file
 
     plan = plan_pin(load().settings, to=to)
     if to and not dry_run:
-        move_pin(plan)
+        move_pin(plan, learnt=keys_file(plan.wheel) if plan.wheel else {})
     if json:
         return console.document(plan.document())
     for notice in plan.notices:
@@ -643,7 +644,7 @@ def submit(
     loaded = load(site=site, time=time, account=account, partition=partition).settings
     request = slurm.JobRequest(
         config, nodes, reservation, dependency, exclude, name, edf,
-        assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain, array=array,
+        assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain, array=array, follow=follow,
     )  # fmt: skip
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
     if dry_run:
@@ -652,9 +653,10 @@ def submit(
     if json:
         return console.document(job.model_dump(mode="json"))
     console.table(("job", "name", "nodes", "processes", "time", "image", "run folder"), [job.row()])
+    first = job.jobs()[0].number
     if follow:
-        return slurm.show_log(loaded.store, str(job.id), follow_on=True)
-    return console.note(f"follow it:  invoke logs --job {job.id} --follow\nits state:  invoke status --job {job.id}")
+        return slurm.show_log(loaded.store, str(first), follow_on=True)
+    return console.note(f"follow it:  invoke logs --job {first} --follow\nits state:  invoke status --job {job.id}")
 
 
 @command(

@@ -18,7 +18,7 @@ from urllib3.util import Retry
 from axolotl_env import files
 from axolotl_env.errors import MissingError
 
-TIMEOUT = (5.0, 15.0)
+TIMEOUT = (5.0, 10.0)
 """Seconds to connect, and between two bytes."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import re
 import zipfile
 from email.parser import BytesParser
@@ -14,6 +13,7 @@ from urllib.parse import urljoin
 
 from packaging.version import Version
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.records import Record
 from axolotl_env.release.http import Web
@@ -32,10 +32,12 @@ class Wheel(Record):
     requires_python: str
     requirements: tuple[str, ...]
     cce_commit: str
+    path: Path
+    """The wheel itself, kept."""
 
 
 def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
-    """Return the wheel of a version; it is downloaded (2 MB) and read.
+    """Return the wheel of a version; it is downloaded (2 MB) into ``cache``, and read.
 
     Source of the protocol: PEP 691 (JSON), PEP 700 (upload time).
 
@@ -57,17 +59,22 @@ def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
         )
     if entry.get("yanked"):
         raise BadInputError(f"axolotl {version} was withdrawn from the index: {entry['yanked']}", where=base)
-    content = Web({}, cache=cache).content(urljoin(base, entry["url"]))
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != entry["hashes"]["sha256"]:
-        raise MissingError("the wheel is not the one that the index announces", where=entry["url"], hint="try again")
+    path, digest = cache / name, entry["hashes"]["sha256"]
+    if not path.is_file() or files.sha256(path) != digest:
+        content = Web({}, cache=cache).content(urljoin(base, entry["url"]))
+        if hashlib.sha256(content).hexdigest() == digest:
+            files.write(path, content)
+        else:
+            raise MissingError(
+                "the wheel is not the one that the index announces", where=entry["url"], hint="try again"
+            )
     if "upload-time" not in entry:
         raise MissingError("the index does not tell when a file was uploaded (PEP 700)", where=base, hint="use PyPI")
-    return _read(content, version, digest, str(entry["upload-time"]))
+    return _read(path, version, digest, str(entry["upload-time"]))
 
 
-def _read(content: bytes, version: str, digest: str, uploaded: str) -> Wheel:
-    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+def _read(path: Path, version: str, digest: str, uploaded: str) -> Wheel:
+    with zipfile.ZipFile(path) as wheel:
         metadata = BytesParser().parsebytes(wheel.read(f"axolotl-{version}.dist-info/METADATA"))
         pin = _CCE_PIN.search(wheel.read(_CCE))
     if pin is None:
@@ -79,6 +86,7 @@ def _read(content: bytes, version: str, digest: str, uploaded: str) -> Wheel:
         requires_python=str(metadata.get("Requires-Python") or ""),
         requirements=tuple(metadata.get_all("Requires-Dist", [])),
         cce_commit=pin[1].decode(),
+        path=path,
     )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import tomlkit
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from axolotl_env import console, files
-from axolotl_env.errors import BadInputError, ConflictError, MissingError
+from axolotl_env.errors import BadInputError, ConflictError, MissingError, WorkFailedError
 from axolotl_env.records import Record
+from axolotl_env.release.fit import holds, misfits
 from axolotl_env.release.flavour import FLAVOURS, Flavour, load_flavour
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
 from axolotl_env.release.index import find_wheel
@@ -29,8 +29,10 @@ class PinPlan(Record):
     target: Release
     latest: str
     asked: bool = True
-    """Whether GitHub, or the user, said which release the target is."""
+    """Whether GitHub, or the user, said which release the target is, and it can be one."""
     notices: tuple[str, ...] = ()
+    wheel: Path | None = None
+    """Of another release than the current one, for what else is learnt from it."""
     texts: Mapping[Path, str] = {}
     changes: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
@@ -43,15 +45,22 @@ class PinPlan(Record):
             ("date", str(self.current.date), str(then.date)),
             ("cut-cross-entropy", self.current.cce_commit, then.cce_commit),
         ]
-        return rows if self.asked else [(name, pinned, "unknown") for name, pinned, _ in rows]
+        if self.asked:
+            return rows
+        return [("release", self.current.tag, self.latest or "unknown"), *((*row[:2], "unknown") for row in rows[1:])]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return (lock, package, old version, new version) for each package that changes; "-" is none."""
-        return [(lock, name, *pair) for lock, packages in self.changes.items() for name, pair in packages.items()]
+        """Return (package, old version, new version, locks) for each package that changes; "-" is none."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for lock, packages in self.changes.items():
+            for name, pair in packages.items():
+                found.setdefault((name, *pair), []).append(lock)
+        every = len(self.changes)
+        return [(*row, "all" if len(locks) == every else ", ".join(locks)) for row, locks in sorted(found.items())]
 
     def document(self) -> dict[str, object]:
         """Return the plan for ``--json``, without the texts."""
-        return self.model_dump(mode="json", exclude={"texts"})
+        return self.model_dump(mode="json", exclude={"texts", "wheel"})
 
 
 def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
@@ -60,11 +69,11 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
     Args:
         settings: GitHub's base URLs, index and wheel folder, and the store for the cache.
         to: ``latest`` (what GitHub calls so), a tag or version; empty: like ``latest``, but where GitHub cannot be
-            asked the plan changes nothing and its notice says so. By the name of what is pinned already: the locks
-            are renewed where a flavour asks for other packages than they hold.
+            asked, or what it calls so does not fit here, the plan changes nothing and its notices say so. By the
+            name of what is pinned already: a lock is made anew where it is missing, or lacks what its flavour asks for.
 
     Raises:
-        BadInputError: no such release, or the index has no wheel of it.
+        BadInputError: no such release, the index has no wheel of it, or it does not fit a flavour.
         MissingError: GitHub is needed to know what ``latest`` is, or the index does not answer.
         ConflictError: the pinned tag was moved to another commit.
         WorkFailedError: no set of packages fits.
@@ -80,34 +89,39 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
             notice = f"{why}: the pin {current.tag} is used"
             return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
         found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
-    latest = found.tag if to in ("", "latest") else ""
-    notices = tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice)
+    plan = PinPlan(
+        current=current, target=current, latest=found.tag if to in ("", "latest") else "",
+        notices=tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice),
+    )  # fmt: skip
     if found.version == current.version:
-        target = current.model_copy(update={"commit": same_commit(current, found)})
-    else:
-        target = _target(found, sources, settings)
-    # A look at what is pinned already needs no locks; asked for by name it renews those that a flavour has outgrown.
-    texts, changes = _locks(target, sources) if to or target.version != current.version else ({}, {})
-    if target != current:
-        texts[PIN] = _pin_text(target)
-    return PinPlan(current=current, target=target, latest=latest, notices=notices, texts=texts, changes=changes)
+        plan = plan.model_copy(update={"target": current.model_copy(update={"commit": same_commit(current, found)})})
+        return _with_texts(plan, sources)
+    try:
+        return _with_texts(_moved(plan, found, sources, settings), sources)
+    except (BadInputError, WorkFailedError) as error:
+        if to:
+            raise
+        what = [f"{found.tag} cannot be pinned: {error.fault.what}", *(fault.what for fault in error.faults)]
+        return plan.model_copy(update={"asked": False, "notices": (*plan.notices, *what)})
 
 
-def _target(found: GithubRelease, sources: Sources, settings: Settings) -> Release:
-    """Return what the pin would say, if the release's wheel is on the index and runs on every flavour's Python."""
+def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Settings) -> PinPlan:
+    """Return the plan with what the pin would say, if the release's wheel is on the index and fits the flavours."""
     wheel = find_wheel(sources.index, found.version, cache=settings.store / "cache/index")
-    for flavour in _flavours():
-        if not SpecifierSet(wheel.requires_python).contains(flavour.python.version):
-            raise BadInputError(
-                f"axolotl {wheel.version} needs Python {wheel.requires_python}; "
-                f"flavour {flavour.name} has {flavour.python.version} of Debian {flavour.base.suite}",
-                where="--to",
-                hint="another Debian in the flavour's [base], if its Python has wheels for all that axolotl pins",
-            )
-    return Release(
+    if faults := tuple(misfits(wheel, _flavours())):
+        raise BadInputError(f"axolotl {wheel.version} does not fit the flavours", where="--to", faults=faults)
+    target = Release(
         tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
         cce_commit=wheel.cce_commit,
     )  # fmt: skip
+    return plan.model_copy(update={"target": target, "wheel": wheel.path})
+
+
+def _with_texts(plan: PinPlan, sources: Sources) -> PinPlan:
+    texts, changes = _locks(plan.target, sources)
+    if plan.target != plan.current:
+        texts[PIN] = _pin_text(plan.target)
+    return plan.model_copy(update={"texts": texts, "changes": changes})
 
 
 def require_pinned(settings: Settings, asked: str) -> Release:
@@ -120,7 +134,7 @@ def require_pinned(settings: Settings, asked: str) -> Release:
     current = load_release()
     if not asked:
         return current
-    tag = _tag(asked) if asked != "latest" else _ask(_github(settings), asked).tag
+    tag = _tag(asked, where="--release") if asked != "latest" else _ask(_github(settings), asked).tag
     if tag != current.tag:
         raise BadInputError(
             f"{tag} is asked for, but {current.tag} is pinned, and the locks belong to it",
@@ -130,12 +144,18 @@ def require_pinned(settings: Settings, asked: str) -> Release:
     return current
 
 
-def move_pin(plan: PinPlan) -> None:
-    """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back."""
-    old = {path: path.read_text() for path in plan.texts if path.is_file()}
+def move_pin(plan: PinPlan, learnt: Mapping[Path, str] | None = None) -> None:
+    """Write the pin and all locks of a plan; the pin last. Where one cannot be written, the old ones come back.
+
+    Args:
+        plan: what to write.
+        learnt: more files that belong to the release, written before.
+    """
+    texts = {**(learnt or {}), **plan.texts}
+    old = {path: path.read_text() for path in texts if path.is_file()}
     written: list[Path] = []
     try:
-        for path, text in plan.texts.items():
+        for path, text in texts.items():
             files.write(path, text)
             written.append(path)
     except BaseException:
@@ -155,11 +175,11 @@ def _ask(github: GitHub, to: str) -> GithubRelease:
     return github.latest() if to in ("", "latest") else github.find(_tag(to))
 
 
-def _tag(to: str) -> str:
+def _tag(to: str, where: str = "--to") -> str:
     try:
         Version(to)
     except InvalidVersion as error:
-        raise BadInputError(f"{to!r} is no release", where="--to", hint="latest, or a tag such as v0.19.0") from error
+        raise BadInputError(f"{to!r} is no release", where=where, hint="latest, or a tag such as v0.19.0") from error
     return f"v{to.removeprefix('v')}"
 
 
@@ -183,11 +203,13 @@ def _flavours() -> list[Flavour]:
 
 
 def _locks(target: Release, sources: Sources) -> tuple[dict[Path, str], dict[str, dict[str, tuple[str, str]]]]:
-    """Return the locks that change, and for each the packages that do, as (old, new) version."""
+    """Return the locks that must change, and for each the packages that do, as (old, new) version."""
     texts: dict[Path, str] = {}
     changes: dict[str, dict[str, tuple[str, str]]] = {}
     for flavour in _flavours():
         for entry in flavour.locks:
+            if holds(flavour, entry, target.version, target.wheel_sha256):
+                continue
             with console.step(f"lock {entry.file} for axolotl {target.version}"):
                 text = relock(flavour, entry, target.version, sources)
             new = parse_lock(text, entry.path)

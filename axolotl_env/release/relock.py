@@ -11,6 +11,7 @@ from uv import find_uv_bin
 
 from axolotl_env import process
 from axolotl_env.errors import WorkFailedError
+from axolotl_env.release.fit import asked
 from axolotl_env.release.flavour import Flavour, FlavourLock
 from axolotl_env.release.sources import Sources
 
@@ -27,10 +28,9 @@ def relock(flavour: Flavour, entry: FlavourLock, version: str, sources: Sources)
     Raises:
         WorkFailedError: nothing fits: another torch than the flavour's is asked for, say.
     """
-    asked = [requirement.format(version=version) for requirement in flavour.python.requirements]
     try:
         return resolve(
-            (*asked, *entry.requirements), python=flavour.python.version, uv_platform=entry.uv_platform,
+            asked(flavour, version, entry), python=flavour.python.version, uv_platform=entry.uv_platform,
             index=sources.index, links=sources.wheel_folders if entry.requirements else (),
             preferred=entry.path.read_text() if entry.path.is_file() else "",
         )  # fmt: skip
@@ -43,12 +43,12 @@ def relock(flavour: Flavour, entry: FlavourLock, version: str, sources: Sources)
 
 
 def resolve(
-    asked: Sequence[str], *, python: str, uv_platform: str, index: str, links: Sequence[Path], preferred: str
+    requirements: Sequence[str], *, python: str, uv_platform: str, index: str, links: Sequence[Path], preferred: str
 ) -> str:
     """Return the text of a lock, with hashes: all that is asked for, and all that that needs.
 
     Args:
-        asked: requirements.
+        requirements: what is asked for.
         python: version that the packages are for.
         uv_platform: platform that they are for, as uv names it.
         index: URL of the index; empty is PyPI.
@@ -67,6 +67,6 @@ def resolve(
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lock.txt"
         output.write_text(preferred)
-        stdin = "".join(f"{line}\n" for line in asked)
+        stdin = "".join(f"{line}\n" for line in requirements)
         process.run([*argv, "--output-file", output], stdin=stdin, env={**os.environ, "UV_SYSTEM_CERTS": "1"})
         return output.read_text()

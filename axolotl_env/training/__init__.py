@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from axolotl_env.training.document import Document
     from axolotl_env.training.document import parse as parse_config
     from axolotl_env.training.document import read as read_config
+    from axolotl_env.training.extraction import keys_file
     from axolotl_env.training.log import Metrics, parse_line
     from axolotl_env.training.make import ConfigPlan, plan_config, write_config
     from axolotl_env.training.memory import Estimate, estimate
@@ -34,6 +35,7 @@ __all__ = [
     "check_data",
     "convert_data",
     "estimate",
+    "keys_file",
     "mend_data",
     "parse_config",
     "parse_line",
@@ -63,6 +65,7 @@ _HOMES = {
     "show_data": ("data.report", "show"),
     "Estimate": ("memory", "Estimate"),
     "estimate": ("memory", "estimate"),
+    "keys_file": ("extraction", "keys_file"),
     "Metrics": ("log", "Metrics"),
     "parse_line": ("log", "parse_line"),
     "ConfigPlan": ("make", "ConfigPlan"),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError
 from axolotl_env.training.kinds import LIMITS, TYPES
 from axolotl_env.training.schema import FOLDER, Keys, Kinds
@@ -281,11 +282,21 @@ def _family_of(models: Mapping[str, _Model], model: _Model) -> Iterator[_Model]:
         yield from _family(models, base)
 
 
+def keys_file(wheel: Path) -> dict[Path, str]:
+    """Return the list of a wheel's keys, by the file that it belongs into.
+
+    Raises:
+        BadInputError: it is not a wheel of axolotl, or its schema is built in another way.
+    """
+    keys = from_wheel(wheel)
+    return {FOLDER / f"axolotl-{keys.release}.json": keys.model_dump_json(indent=2) + "\n"}
+
+
 def main() -> None:
     """Write the list of each wheel that is named on the command line."""
     for wheel in sys.argv[1:]:
-        keys = from_wheel(Path(wheel))
-        keys.save(FOLDER / f"axolotl-{keys.release}.json")
+        for path, text in keys_file(Path(wheel)).items():
+            files.write(path, text)
 
 
 if __name__ == "__main__":

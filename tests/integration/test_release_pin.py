@@ -24,19 +24,22 @@ COMMIT = "1" * 40
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of one's own, pinned to a release that is older than its locks."""
+    """A checkout of one's own, pinned to an older release; its locks hold the versions that are to come, but that."""
     for name in ("axolotl_env", "docker", "configs"):
         shutil.copytree(ROOT / name, tmp_path / "co" / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "tasks.py", tmp_path / "co")
     pin = tmp_path / "co/docker/release.toml"
     text = re.sub(r'^(tag|version) = "(v?)[^"]*"', r'\1 = "\g<2>0.18.0"', pin.read_text(), flags=re.MULTILINE)
     pin.write_text(re.sub(r'^wheel_sha256 = ".*"', f'wheel_sha256 = "{"0" * 64}"', text, flags=re.MULTILINE))
+    (tmp_path / "co/axolotl_env/training/keys/axolotl-0.19.0.json").unlink()
+    for lock in (tmp_path / "co/docker/locks").glob("*-*.txt"):
+        lock.write_text(lock.read_text().replace("\naxolotl==0.19.0 ", "\naxolotl==0.18.0 "))
     return tmp_path / "co"
 
 
 @pytest.fixture
 def small(checkout: Path) -> Path:
-    """The same with a single lock: enough where nothing is to change, and quick."""
+    """The same with a single lock, which is quick."""
     (checkout / "docker/flavours/gh200.toml").unlink()
     flavour = checkout / "docker/flavours/cpu.toml"
     head, _, rest = flavour.read_text().partition("[[locks]]")
@@ -101,6 +104,8 @@ def test_the_pin_moves_to_the_latest_with_its_commit_and_every_lock(checkout: Pa
     assert "# The pin: which axolotl" in release, "comments stay"
     committed_release = committed.pop("docker/release.toml")
     assert re.sub(r'commit = ".*"', "", release) == re.sub(r'commit = ".*"', "", committed_release)
+    keys = "axolotl_env/training/keys/axolotl-0.19.0.json"
+    assert (checkout / keys).read_text() == (ROOT / keys).read_text(), "what check-config knows of the release"
     # Versions that the release allows stay where they are: the locks made for it come out as they were.
     assert now == committed
 
@@ -124,7 +129,7 @@ def test_a_release_that_does_not_fit_is_refused_and_changes_nothing(small: Path,
 
 def test_where_one_lock_cannot_be_made_none_is_written(checkout: Path, github: str) -> None:
     flavour = checkout / "docker/flavours/cpu.toml"
-    flavour.write_text(flavour.read_text().replace('"torch==2.13.0"]', '"torch==2.13.0", "packaging==1.0"]'))
+    flavour.write_text(flavour.read_text().replace('"torch==2.13.0"]', '"torch==2.13.0", "packaging<1"]'))
     before = contents(checkout)
     done = pin(checkout, github, "--to", "latest")
     assert done.returncode == 1
