@@ -99,7 +99,7 @@ class SiteSlurm(Record):
     """How jobs are started on a site."""
 
     gpus_per_node: int = 0
-    gpu_option: str = Field("--gpus-per-node", description="of sbatch and srun, that takes the number of GPUs")
+    gpu_option: str = Field("--gpus-per-node={gpus}", description="of sbatch and srun, that asks for a node's GPUs")
     processes_per_node: int = 1
     cpus_per_task: int = 1
     gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")
@@ -107,6 +107,11 @@ class SiteSlurm(Record):
     node_minutes: Mapping[str, int] = Field({}, description="by partition, the most that a job may ask for")
     fabric: str = Field("", description="libfabric provider that several nodes must use; empty: any network will do")
     node_cache: str = Field("/tmp", description="node-local folder for Triton and extension caches")  # noqa: S108
+
+    @property
+    def gpu_options(self) -> tuple[str, ...]:
+        """What asks Slurm for the GPUs of a node; nothing where there are none."""
+        return (self.gpu_option.replace("{gpus}", str(self.gpus_per_node)),) if self.gpus_per_node else ()
 
 
 class Site(Record):

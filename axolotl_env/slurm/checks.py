@@ -15,7 +15,7 @@ from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.slurm import training_config
 from axolotl_env.slurm.cluster import limit_faults
-from axolotl_env.slurm.flags import MAX_LINKS, MAX_NODES, flag_faults, number, seconds, tasks
+from axolotl_env.slurm.flags import MAX_LINKS, MAX_NODES, TASK, flag_faults, number, seconds, tasks
 from axolotl_env.slurm.job import JobRequest
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.secrets import secret_names, secrets_path
@@ -138,9 +138,11 @@ class _Place:
 
 def _tasks(request: JobRequest) -> tuple[int, ...]:
     try:
-        return tasks(request.array)
+        found = tasks(request.array)
     except ValueError:
-        return ()  # a fault already
+        found = ()
+    # A fault already: any number will do to look at the rest.
+    return found or ((0,) if any(TASK in assignment for assignment in request.assignments) else ())
 
 
 def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: Mapping[str, str]) -> _Place:

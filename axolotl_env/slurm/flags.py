@@ -17,13 +17,13 @@ TASK = "%a"
 """Stands for the number of an array's task, in ``--set`` as in Slurm's own patterns."""
 
 # sbatch(1), --dependency: all of them (commas) or any of them (question marks), no mixture.
-_JOBS = r"\d+(_(\d+|\*))?"
-_AFTER = rf"(after(any|ok|notok|corr|burstbuffer):{_JOBS}(:{_JOBS})*|after:{_JOBS}(\+\d+)?(:{_JOBS}(\+\d+)?)*)"
+_JOBS = r"[0-9]+(_([0-9]+|\*))?"
+_AFTER = rf"(after(any|ok|notok|corr|burstbuffer):{_JOBS}(:{_JOBS})*|after:{_JOBS}(\+[0-9]+)?(:{_JOBS}(\+[0-9]+)?)*)"
 _DEPENDENCY = re.compile(rf"(singleton|{_AFTER})(,(singleton|{_AFTER}))*|(singleton|{_AFTER})(\?(singleton|{_AFTER}))+")
 # scontrol(1), hostlist expressions: nid001,nid[003-007,010].
 _NODES = re.compile(r"[A-Za-z0-9_.-]+(\[[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*\][A-Za-z0-9_.-]*)*")
 # sbatch(1), --array: 0-15, 0,6,16-32, 0-15:4, and %4 for how many at once.
-_RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?")
+_RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?", re.ASCII)
 
 
 def number(text: str, most: int) -> int | None:
@@ -50,7 +50,7 @@ def tasks(array: str) -> tuple[int, ...]:
     listed, percent, at_once = array.partition("%")
     found: dict[int, None] = {}
     for part in listed.split(","):
-        match = _RANGE.fullmatch(part, re.ASCII) if part.isascii() else None
+        match = _RANGE.fullmatch(part)
         if not match or (percent and number(at_once, MAX_TASKS) is None):
             raise ValueError(f"{array!r} is not a list of task numbers")
         first = int(match[1])
@@ -109,6 +109,8 @@ def _array_faults(request: JobRequest) -> Iterator[Fault]:
         yield Fault("all tasks of the array would train the same", "--array", hint)
     if swept and not request.array:
         yield Fault(f"{TASK} stands for the number of an array's task, and there is no array", "--set", "--array 0-3")
+    if len(numbers) > 1 and request.follow:
+        yield Fault("one log can be followed, and each task of an array has its own", "--follow", "invoke logs --job")
     if numbers and (request.requeue or request.chain != "1"):
         yield Fault("a training that goes on later is one job, not an array", "--array", "one submission for each")
 

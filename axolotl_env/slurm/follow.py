@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from axolotl_env.errors import BadInputError, MissingError
+from axolotl_env.slurm.job import JobId
 from axolotl_env.slurm.reading import Reading, Tail, is_bar, rank_of, tame
 from axolotl_env.slurm.state import JobState, job_state
 
@@ -60,7 +61,7 @@ class Ending:
 class Watch:
     """A job's log files, read as they grow."""
 
-    job: int
+    job: JobId
     files: tuple[Path, ...]
     on_line: Callable[[str], None]
     rank: int | None = None
@@ -86,7 +87,7 @@ class Watch:
 
 
 def follow(
-    job: int,
+    job: JobId,
     files: tuple[Path, ...],
     *,
     on_line: Callable[[str], None],
@@ -140,7 +141,7 @@ def follow(
     return Ending(state, watch.reading)
 
 
-def read_log(job: int, files: tuple[Path, ...], *, on_line: Callable[[str], None], rank: int | None = None) -> Ending:
+def read_log(job: JobId, files: tuple[Path, ...], *, on_line: Callable[[str], None], rank: int | None = None) -> Ending:
     """Hand on a job's log as it is now.
 
     Raises:
@@ -152,7 +153,7 @@ def read_log(job: int, files: tuple[Path, ...], *, on_line: Callable[[str], None
     return Ending(known(job, watch.reading), watch.reading)
 
 
-def known(job: int, reading: Reading) -> JobState:
+def known(job: JobId, reading: Reading) -> JobState:
     """Return a job's state; of one that Slurm has forgotten, as its log tells.
 
     Raises:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from axolotl_env import console
 from axolotl_env.errors import BadInputError
-from axolotl_env.slurm.job import Job
+from axolotl_env.slurm.job import Job, JobId, job_id
 from axolotl_env.slurm.state import job_state
 
+NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)
 COMPARED = ("config.yaml", "deepspeed.json", "edf.toml")
 
 
@@ -27,18 +29,18 @@ def runs(store: Path) -> tuple[Job, ...]:
 
 
 def find_run(store: Path, job: str) -> Job:
-    """Return the record of a job by its number, or the newest for an empty one.
+    """Return the record of a job by its number (``123``, or ``123_4`` in an array), or the newest for an empty one.
 
     Raises:
         BadInputError: it is no number, or none is on record.
     """
-    if job and not (job.isascii() and job.isdigit()):
+    if job and not NUMBER.fullmatch(job):
         raise BadInputError(f"{job!r} is not the number of a job", where="--job")
     found = [
-        record.model_copy(update={"id": number})
+        one
         for record in runs(store)
-        for number in (record.id, *record.links)
-        if number == int(job or record.id)
+        for one in (record, *record.jobs())
+        if str(one.number) == (job or str(record.number))
     ]
     if not found:
         what = f"no job {job} is on record in {store}" if job else f"no job is on record in {store}"
@@ -50,7 +52,7 @@ def find_run(store: Path, job: str) -> Job:
 class Logs:
     """Where a job writes, and its record where there is one."""
 
-    id: int
+    id: JobId
     files: tuple[Path, ...]
     record: Job | None
 
@@ -59,17 +61,31 @@ def logs_of(store: Path, job: str) -> Logs:
     """Return a job's logs: by its record, or as Slurm knows them for a job that was submitted by hand.
 
     Raises:
+        BadInputError: neither the records nor Slurm know it, or it is an array of several.
+        MissingError: Slurm does not answer.
+    """
+    found = all_logs_of(store, job)
+    if len(found) > 1:
+        what = f"job {str(found[0].id).partition('_')[0]} is an array of {len(found)} trainings"
+        raise BadInputError(what, where="--job", hint=f"name one of them: --job {found[0].id}")
+    return found[0]
+
+
+def all_logs_of(store: Path, job: str) -> tuple[Logs, ...]:
+    """Return the logs of a job as :func:`logs_of` does; of an array those of every task.
+
+    Raises:
         BadInputError: neither the records nor Slurm know it.
         MissingError: Slurm does not answer.
     """
     try:
         record = find_run(store, job)
-        return Logs(record.id, (record.log,), record)
     except BadInputError:
-        state = job_state(int(job)) if job.isascii() and job.isdigit() else None
+        state = job_state(job_id(job)) if NUMBER.fullmatch(job) else None
         if state is None or not state.output:
             raise
-        return Logs(state.id, tuple(file for file in (state.output, state.error) if file), None)
+        return (Logs(state.id, tuple(file for file in (state.output, state.error) if file), None),)
+    return tuple(Logs(one.number, (one.log,), one) for one in (record.jobs() if record.tasks else (record,)))
 
 
 def compare(store: Path, jobs: tuple[str, ...]) -> list[str]:

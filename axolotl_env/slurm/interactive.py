@@ -37,7 +37,6 @@ def plan_shell(
         "nodes": str(nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.slurm.cpus_per_task),
-        site.slurm.gpu_option.removeprefix("--"): str(site.slurm.gpus_per_node or ""),
         "time": settings.time,
         "account": settings.account,
         "partition": settings.partition,
@@ -46,7 +45,8 @@ def plan_shell(
         "chdir": "/",
         engines()[site.edf.engine].option.removeprefix("--"): str(environment.path),
     }
-    return ("srun", *(f"--{key}={value}" for key, value in options.items() if value), "--pty", "bash")
+    given = (f"--{key}={value}" for key, value in options.items() if value)
+    return ("srun", *given, *site.slurm.gpu_options, "--pty", "bash")
 
 
 def open_shell(argv: tuple[str, ...]) -> None:

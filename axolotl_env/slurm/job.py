@@ -8,9 +8,17 @@ from pathlib import Path
 
 from axolotl_env.records import Record
 
+JobId = int | str
+"""A job's number; of an array's task as Slurm writes it: ``123_4``."""
+
 LOG = "logs/%j.log"
 TASK_LOG = "logs/%A_%a.log"
 """Relative to the run folder; Slurm fills in %j, the job's number; in an array %A, the array's, and %a, the task's."""
+
+
+def job_id(text: str) -> JobId:
+    """Return a number as Slurm writes it."""
+    return int(text) if text.isdigit() else text
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class JobRequest:
     requeue: bool = False
     chain: str = "1"
     array: str = ""
+    follow: bool = False
+    """The user will wait for its end; one log can be followed."""
 
 
 class Job(Record):
@@ -63,15 +73,26 @@ class Job(Record):
 
     def row(self) -> tuple[str, ...]:
         """Return it as cells of a table: numbers, name, size, image, folder."""
-        numbers = ", ".join(map(str, (self.id, *self.links)))
+        numbers = ", ".join(str(job.number) for job in self.jobs())
         processes = str(self.nodes * self.processes_per_node)
         image = Path(self.image).name
         return numbers, self.name, str(self.nodes), processes, self.time or "-", image, str(self.run_folder)
 
+    def jobs(self) -> tuple[Job, ...]:
+        """Return a record for each job that this one stands for: a chain's links, an array's tasks, or itself."""
+        if self.tasks:
+            return tuple(self.model_copy(update={"tasks": (task,)}) for task in self.tasks)
+        return tuple(self.model_copy(update={"id": number}) for number in (self.id, *self.links))
+
+    @property
+    def number(self) -> JobId:
+        """What Slurm calls it; an array of several tasks by its first part."""
+        return f"{self.id}_{self.tasks[0]}" if len(self.tasks) == 1 else self.id
+
     @property
     def log(self) -> Path:
-        """The log: stdout and stderr, in the order in which they came."""
-        return self.run_folder / LOG.replace("%j", str(self.id))
+        """The log of one job: stdout and stderr, in the order in which they came."""
+        return self.run_folder / "logs" / f"{self.number}.log"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from axolotl_env import files
 from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.history import logs_of
+from axolotl_env.slurm.job import JobId
 from axolotl_env.slurm.reading import Reading, Tail
 
 CURVES = {"loss": "loss", "grad_norm": "gradient norm", "learning_rate": "learning rate", "speed": "tokens/s a GPU"}
@@ -21,7 +22,7 @@ WIDTH = 48
 class Curves:
     """What one job's log says, in the order of its loss lines; a value that is no number stays one (nan)."""
 
-    job: int
+    job: JobId
     values: Mapping[str, Sequence[float]]
 
 

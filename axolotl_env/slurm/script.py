@@ -72,7 +72,6 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         "nodes": str(inputs.nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.cpus_per_task),
-        site.gpu_option.removeprefix("--"): str(site.gpus_per_node or ""),
         "time": inputs.time,
         "account": inputs.account,
         "partition": inputs.partition,
@@ -96,6 +95,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     return _template().render(
         directives=[
             *(f"--{key}={value}" for key, value in options.items() if value),
+            *site.gpu_options,
             # Said either way: the cluster's default may start a training anew that nobody asked for.
             "--requeue" if inputs.requeue else "--no-requeue",
         ],

@@ -9,7 +9,8 @@ from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
-from axolotl_env.slurm.history import logs_of, runs
+from axolotl_env.slurm.history import all_logs_of, runs
+from axolotl_env.slurm.job import JobId
 from axolotl_env.slurm.reading import Reading
 from axolotl_env.slurm.state import JobState, my_jobs
 
@@ -63,13 +64,10 @@ def standings(store: Path, job: str) -> tuple[Standing, ...]:
         MissingError: Slurm does not answer.
     """
     if job:
-        logs = logs_of(store, job)
-        return (_standing(logs.id, logs.record.name if logs.record else "", logs.files),)
-    records = {
-        number: record.model_copy(update={"id": number})
-        for record in runs(store)
-        for number in (record.id, *record.links)
-    }
+        return tuple(
+            _standing(logs.id, logs.record.name if logs.record else "", logs.files) for logs in all_logs_of(store, job)
+        )
+    records = {one.number: one for record in runs(store) for one in record.jobs()}
     return tuple(
         _standing(number, records[number].name, (records[number].log,))
         if number in records
@@ -91,17 +89,18 @@ def cancel(store: Path, job: str) -> tuple[JobState, ...]:
     """
     if not job:
         raise BadInputError("no job is named", where="--job", hint="--job NUMBER; invoke status lists yours")
-    logs = logs_of(store, job)
-    links = logs.record.links if logs.record else ()
+    named = all_logs_of(store, job)
+    first = named[0].record
+    links = first.links if first else ()
     # A later link goes on however the one before it ended: cancelling that one would only start it.
-    after = links[links.index(logs.id) + 1 :] if logs.id in links else links
-    states = tuple(known(number, Reading()) for number in (logs.id, *after))
+    after = links[links.index(first.id) + 1 :] if first and first.id in links else links
+    states = tuple(known(number, Reading()) for number in (*(logs.id for logs in named), *after))
     if waiting := [str(state.id) for state in reversed(states) if not state.final]:
         slurm("scancel", *waiting)
     return states
 
 
-def _standing(number: int, name: str, files: tuple[Path, ...]) -> Standing:
+def _standing(number: JobId, name: str, files: tuple[Path, ...]) -> Standing:
     reading = _end_of(files)
     return Standing(name, known(number, reading), reading)
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from axolotl_env.slurm.client import attempt, explain, slurm
-from axolotl_env.slurm.job import parse_time
+from axolotl_env.slurm.job import JobId, job_id, parse_time
 
 GOING_ON = (
     "PENDING",
@@ -30,7 +30,7 @@ UNKNOWN_JOB = ("Invalid job id", "Invalid job array id")
 class JobState:
     """A job as Slurm shows it; times in seconds."""
 
-    id: int
+    id: JobId
     name: str
     """PENDING, RUNNING, COMPLETED, …"""
     reason: str = ""
@@ -67,7 +67,7 @@ def _words() -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(Path(__file__).with_name("words.toml").read_text())
 
 
-def job_state(job: int) -> JobState | None:
+def job_state(job: JobId) -> JobState | None:
     """Ask for a job: the controller, which forgets jobs after a while, then the accounting.
 
     Returns:
@@ -86,7 +86,7 @@ def job_state(job: int) -> JobState | None:
     return parse_accounting(job, listed.stdout) if listed.returncode == 0 else None
 
 
-def parse_job(job: int, text: str) -> JobState:
+def parse_job(job: JobId, text: str) -> JobState:
     """Read what ``scontrol show job`` prints; the same in every version since 15.08."""
     # The first line holds the name, in which anything may stand; paths are to the end of their line.
     lines = [line.strip() for line in text.splitlines()[1:]]
@@ -111,7 +111,7 @@ def parse_job(job: int, text: str) -> JobState:
     )
 
 
-def parse_accounting(job: int, text: str) -> JobState | None:
+def parse_accounting(job: JobId, text: str) -> JobState | None:
     """Read a line of ``sacct --parsable2``."""
     lines = text.splitlines()
     if not lines:
@@ -131,13 +131,13 @@ def parse_accounting(job: int, text: str) -> JobState | None:
     )
 
 
-def my_jobs() -> tuple[int, ...]:
-    """Return the numbers of the caller's jobs that wait or run.
+def my_jobs() -> tuple[JobId, ...]:
+    """Return the numbers of the caller's jobs that wait or run; of an array each task's.
 
     Raises:
         MissingError: Slurm is not there or does not answer.
     """
-    return tuple(int(line) for line in slurm("squeue", "--me", "--noheader", "--format=%A").splitlines())
+    return tuple(map(job_id, slurm("squeue", "--me", "--noheader", "--array", "--format=%i").split()))
 
 
 def _known(value: str) -> str:

@@ -235,6 +235,13 @@ def make_for_module(lab: Lab, small_image: Path) -> Iterator[Make]:
     yield from _maker(lab, small_image)
 
 
+def wait_for(what: Callable[[], bool], timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
 def document(done: subprocess.CompletedProcess[str]) -> Any:  # noqa: ANN401 - any JSON value
     """Return the JSON document that a command printed, after a look at its exit code."""
     assert done.returncode == 0, done.stderr

@@ -9,14 +9,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.slurm.conftest import LAB, USER, Lab, Make, Training, document
+from tests.slurm.conftest import LAB, USER, Lab, Make, Training, document, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -39,13 +38,6 @@ def followed(training: Training, job: Any, *flags: str) -> tuple[int, str, str]:
     process = follow(training, job, *flags)
     out, err = process.communicate(timeout=150)
     return process.returncode, out, err
-
-
-def wait_for(what: Callable[[], bool], timeout: float = 60) -> None:
-    end = time.monotonic() + timeout
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_losses_are_shown_while_the_job_runs_and_the_end_within_seconds(make: Make) -> None:

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from axolotl_env.training import parse_line
-from tests.slurm.conftest import Make
+from tests.slurm.conftest import Make, document, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -122,6 +123,46 @@ def test_a_dry_run_prints_the_script_that_a_submission_writes(make: Make) -> Non
     assert without_folder(done.stdout) == without_folder(script)
     assert len(list((training.store / "runs").iterdir())) == 1
     training.lab.wait(job["id"])
+
+
+def test_the_tasks_of_an_array_share_nothing_and_are_told_apart(make: Make) -> None:
+    training = make()
+    training.set(steps=1000, pause=0.5, seed=1)
+    # Two of three may run at once; the last one ends by itself.
+    job = training.submit("--array=1-3%2", "--nodes=1", "--set=seed=%a", "--set=steps=%a000")
+    number, folder = job["id"], Path(job["run_folder"])
+    lab, environ = training.lab, training.environ
+    outputs = [training.folder / f"out/task-{task}" for task in (1, 2, 3)]
+    wait_for(lambda: all((output / "rank-0.json").exists() for output in outputs[:2]))
+    seen = [json.loads((output / "rank-0.json").read_text()) for output in outputs[:2]]
+    assert [one["argv"][1] for one in seen] == [f"{folder}/config-{task}.yaml" for task in (1, 2)]
+    assert len({one["environ"]["RDZV"] for one in seen}) == 2
+    assert [yaml.safe_load((folder / f"config-{task}.yaml").read_text())["seed"] for task in (1, 2, 3)] == [1, 2, 3]
+
+    def standing(job: object) -> list[tuple[str, str, str]]:
+        shown = document(lab.invoke("status", f"--job={job}", "--json", user=training.user, environ=environ))
+        return [(one["job"], one["state"], one["name"]) for one in shown]
+
+    names = [f"{number}_{task}" for task in (1, 2, 3)]
+    expected = [
+        (name, state, "tiny config") for name, state in zip(names, ("RUNNING", "RUNNING", "PENDING"), strict=True)
+    ]
+    assert standing(number) == expected
+    mine = document(lab.invoke("status", "--json", user=training.user, environ=environ))
+    assert {(one["job"], one["name"]) for one in mine} >= {(name, "tiny config") for name in names}
+
+    done = lab.invoke("logs", f"--job={number}", user=training.user, environ=environ)
+    assert (done.returncode, f"--job {names[0]}" in done.stderr) == (2, True), done.stderr
+    text = (folder / "config-3.yaml").read_text().replace("steps: 3000", "steps: 2")
+    (folder / "config-3.yaml").write_text(text)
+    ended = lab.invoke("cancel", f"--job={names[0]}", user=training.user, environ=environ)
+    assert ended.returncode == 0, ended.stderr
+    followed = lab.invoke("logs", f"--job={names[2]}", "--follow", user=training.user, environ=environ)
+    assert (followed.returncode, followed.stdout.count("'loss'")) == (0, 2), followed.stderr
+    assert f"job {names[2]} completed" in followed.stderr
+    ended = lab.invoke("cancel", f"--job={number}", user=training.user, environ=environ)
+    assert ended.returncode == 0, ended.stderr
+    wait_for(lambda: [state for _, state, _ in standing(number)] == ["CANCELLED", "CANCELLED", "COMPLETED"])
 
 
 def test_what_is_edited_while_a_job_waits_does_not_change_the_job(make: Make) -> None:

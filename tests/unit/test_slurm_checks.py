@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -136,7 +137,14 @@ def test_every_fault_is_named_at_once(place: Place, stub: Stub) -> None:
     place.edf_more = '[env]\nHF_HOME = "${SCRATCH}/hf"\n'
     place.settings = Settings(store=Path("/proc/store"), time="99:99:99", partition="norml", account="a001")
     place.environ.pop("SCRATCH", None)
-    flags = {"nodes": "0", "chain": "x", "dependency": "foo", "exclude": "a b", "reservation": "mine", "name": "a\nb"}
+    flags: dict[str, Any] = {
+        "nodes": "0",
+        "chain": "x",
+        "dependency": "foo",
+        "exclude": "a b",
+        "reservation": "mine",
+        "name": "a\nb",
+    }
     faults = place.check(array="0-", **flags)
     for expected in (
         "--nodes: '0' is not a number of nodes",
@@ -178,6 +186,79 @@ def test_what_is_wrong_with_the_edf_hides_nothing_of_the_config_and_tells_nothin
     for expected in ("/etc/passwd cannot be written", "zero3.json does not exist", "learnin_rate is no key"):
         assert [fault for fault in rest if expected in fault], expected
     assert len(rest) == 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"),
+    [
+        ("nodes", ["", "-1", "1e3", "1-2", "٣"]),
+        (
+            "dependency",
+            ["after", "afterok:", "afterok:x", "afterok:1,", "after:1?after:2,after:3", "afterok:1\nx", "expand:1"],
+        ),
+        ("exclude", ["a b", "nid001,", "nid[001", "nid[1-]", "/etc/hosts", "nid001\n"]),
+        ("array", ["x", "-1", "3-1", "0-3%", "0-3%0", "1,,2", "0-4:0", "0-999999", "1 2", "٣"]),
+    ],
+)
+def test_a_flag_that_slurm_would_not_understand_is_one_clear_line(place: Place, flag: str, values: list[str]) -> None:
+    for value in values:
+        faults = place.check(**{flag: value})
+        assert [fault.split(": ")[0] for fault in faults] == [f"--{flag}"], (value, faults)
+
+
+@pytest.mark.parametrize("time", ["99:99:99", "1:60", "1-24", "0", "1h", "9" * 5000])
+def test_a_time_that_is_none_is_one_clear_line(place: Place, time: str) -> None:
+    place.settings = Settings(store=place.folder / "store", time=time)
+    assert [fault.split(": ")[0] for fault in place.check()] == ["--time"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("dependency", "afterok:1:2_3,afternotok:4_*"),
+        ("dependency", "singleton?after:1+10"),
+        ("exclude", "nid001,nid[003-007,010],x-[1-2].alps"),
+    ],
+)
+def test_a_flag_in_slurms_own_words_reaches_it_as_it_is(place: Place, flag: str, value: str) -> None:
+    script = place.plan(**{flag: value}).script
+    assert f"#SBATCH --{flag}={value}\n" in script or f'#SBATCH "--{flag}={value}"\n' in script
+
+
+def test_an_array_has_a_config_and_folders_for_each_task(place: Place) -> None:
+    (place.folder / "zero2.json").write_text("{}")
+    place.keys |= {"deepspeed": "zero2.json", "dataset_prepared_path": "ready"}
+    plan = place.plan(array="0,2-4:2%1", assignments=("seed=%a", "datasets=[{path: org/set-%a}]"))
+    assert plan.job.tasks == (0, 2, 4)
+    for task in plan.job.tasks:
+        config = yaml.safe_load(plan.files[f"config-{task}.yaml"])
+        assert (config["seed"], config["datasets"]) == (task, [{"path": f"org/set-{task}"}])
+        assert config["deepspeed"] == f"{plan.job.run_folder}/deepspeed-{task}.json"
+        assert {place.folder / f"out/task-{task}", place.folder / f"ready/task-{task}"} <= set(plan.folders)
+    assert "config.yaml" not in plan.files
+    assert "#SBATCH --array=0,2-4:2%1\n" in plan.script
+    chosen = place.plan(array="7", assignments=("output_dir=mine-%a",))
+    assert place.folder / "mine-7" in chosen.folders
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"array": "0-3"}, "--array: all tasks of the array would train the same"),
+        ({"assignments": ("seed=%a",)}, "--set: %a stands for the number of an array's task, and there is no array"),
+        (
+            {"array": "0-3", "assignments": ("seed=%a",), "chain": "2"},
+            "--array: a training that goes on later is one job",
+        ),
+        ({"array": "0-3", "assignments": ("seed=%a",), "follow": True}, "--follow: one log can be followed"),
+    ],
+)
+def test_an_array_that_would_not_be_what_it_looks_like_is_refused(
+    place: Place, request_: dict[str, Any], said: str
+) -> None:
+    faults = place.check(**request_)
+    assert len(faults) == 1
+    assert faults[0].startswith(said)
 
 
 def test_faults_and_a_slurm_that_does_not_answer_are_told_together(place: Place, stub: Stub) -> None:

@@ -42,7 +42,10 @@ def directives(script: str) -> list[str]:
 @pytest.mark.parametrize("site", [ALPS, CPU], ids=["gpus", "cpus"])
 @pytest.mark.parametrize("odd", ["plain", ODD], ids=["plain", "odd"])
 @pytest.mark.parametrize("more", [True, False])
-def test_bash_and_shellcheck_find_nothing_wrong(site: SiteSlurm, odd: str, more: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("array", ["", "0-3%2"])
+def test_bash_and_shellcheck_find_nothing_wrong(
+    site: SiteSlurm, odd: str, more: bool, array: str, tmp_path: Path
+) -> None:
     script = render(
         inputs(
             name=odd,
@@ -50,6 +53,9 @@ def test_bash_and_shellcheck_find_nothing_wrong(site: SiteSlurm, odd: str, more:
             config_folder_inside=f"/{odd}",
             edf=Path("/", odd),
             preprocess=more,
+            prepare=("/prepare.py", odd) if more else (),
+            variables={"WORD": odd} if more else {},
+            array=array,
             debug=more,
             secrets_file=Path("/", odd),
             output=Path("/", odd) if more else None,
@@ -87,6 +93,14 @@ def test_the_container_is_the_steps_never_the_jobs() -> None:
     assert not [d for d in directives(script) if "environment" in d]
     assert "edf=/home/alice/.edf/axolotl.toml\n" in script
     assert script.count('--environment="$edf"') == 1
+
+
+def test_a_site_with_another_engine_and_another_word_for_gpus_is_data() -> None:
+    site = SiteSlurm(gpus_per_node=8, gpu_option="--gres=gpu:mi300:{gpus}")
+    script = render(inputs(container_option="--edf"), site)
+    assert "--gres=gpu:mi300:8" in directives(script)
+    assert '--edf="$edf"' in script
+    assert "--environment" not in script
 
 
 def test_kernels_are_serialised_only_for_debugging() -> None:
