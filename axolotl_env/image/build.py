@@ -9,6 +9,7 @@ from axolotl_env import console, emulation, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
 from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap, require_programs
 from axolotl_env.image.engine import Engine
+from axolotl_env.image.given import GivenBase, absent, parse_reference
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan
 from axolotl_env.release.flavour import PLATFORMS
@@ -27,7 +28,7 @@ def build_image(plan: ImagePlan) -> Image:
     """
     with Engine() as engine:
         if plan.force or engine.find(plan.name) is None:
-            with files.lock(plan.store / f"image-{plan.flavour.name}", what="the image"):
+            with files.lock(plan.store / f"image-{plan.line}", what="the image"):
                 _check(plan, engine)
                 engine.drop_superseded(plan.name, _build(plan, engine))
         else:
@@ -38,16 +39,20 @@ def build_image(plan: ImagePlan) -> Image:
 def _build(plan: ImagePlan, engine: Engine) -> list[str]:
     for notice in plan.notices:
         console.warn(notice)
-    for base in dict.fromkeys((plan.build_base, plan.base)):
+    for base in _bootstrapped(plan):
         _load_base(base, engine, plan.store)
     # Once more: a bootstrap takes minutes, and others use the disk too.
     _raise(_disk_faults(plan, engine))
     with console.step(f"build {plan.name}") as step:
         return engine.build(
             dockerfile=plan.dockerfile, context={**plan.texts, **plan.copies}, links=plan.links, name=plan.name,
-            labels=plan.labels, buildargs=plan.buildargs, flavour=plan.flavour.name, platform="",
-            log=plan.store / f"logs/build-{plan.flavour.name}.log", show=step.show, fresh=plan.force,
+            labels=plan.labels, buildargs=plan.buildargs, flavour=plan.line, platform="",
+            log=plan.store / f"logs/build-{plan.line}.log", show=step.show, fresh=plan.force,
         )  # fmt: skip
+
+
+def _bootstrapped(plan: ImagePlan) -> tuple[BasePlan, ...]:
+    return tuple(dict.fromkeys(base for base in (plan.build_base, plan.base) if isinstance(base, BasePlan)))
 
 
 def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
@@ -65,7 +70,9 @@ def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
 def _check(plan: ImagePlan, engine: Engine) -> None:
     """Find all that is missing before anything is done."""
     faults = _disk_faults(plan, engine)
-    new_bases = [base for base in (plan.build_base, plan.base) if not base.tar.is_file() and not engine.find(base.name)]
+    new_bases = [base for base in _bootstrapped(plan) if not base.tar.is_file() and not engine.find(base.name)]
+    if isinstance(plan.base, GivenBase) and not engine.find(plan.base.name):
+        faults.append(absent(parse_reference(plan.base.reference), engine.name).fault)
     for check in (partial(emulation.require, plan.architecture), *(partial(require_programs, b) for b in new_bases)):
         try:
             check()

@@ -175,6 +175,29 @@ class Engine:
         """Yield the tar of a container's file system."""
         yield from self._api.export(container, chunk_size=files.CHUNK)
 
+    def run_python(self, image: str, code: str) -> str | None:
+        """Return what a program in Python prints in an image, without network; None where it has no ``python3``.
+
+        Raises:
+            WorkFailedError: the program failed.
+        """
+        alone = self._api.create_host_config(network_mode="none")
+        made = self._api.create_container(image, entrypoint=["python3"], command=["-c", code], host_config=alone)["Id"]
+        try:
+            try:
+                self._api.start(made)
+            except APIError as error:
+                if "executable file" not in str(error.explanation):
+                    raise
+                return None
+            ended = self._api.wait(made)["StatusCode"]
+            said = self._api.logs(made, stdout=True, stderr=ended != 0).decode(errors="replace")
+            if ended != 0:
+                raise WorkFailedError(f"python3 fails in the image: {said.strip()}", where=image)
+            return str(said)
+        finally:
+            self._api.remove_container(made, force=True)
+
     def _unnamed(self, flavour: str) -> list[dict[str, Any]]:
         return list(self._api.images(filters={"dangling": True, "label": f"{LABEL}={flavour}"}))
 

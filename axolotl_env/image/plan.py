@@ -12,6 +12,9 @@ from uv import find_uv_bin
 
 from axolotl_env import files
 from axolotl_env.image.base import BasePlan, plan_base
+from axolotl_env.image.fit import ON_BASE
+from axolotl_env.image.given import GivenBase
+from axolotl_env.image.onbase import find_ground
 from axolotl_env.records import Record
 from axolotl_env.release import (
     Cce,
@@ -40,8 +43,8 @@ class ImagePlan(Record):
     lock: Lock
     cce: Cce
     sources: Sources
-    base: BasePlan
-    build_base: BasePlan
+    base: BasePlan | GivenBase
+    build_base: BasePlan | GivenBase
     dockerfile: str
     texts: dict[str, str]
     copies: dict[str, Path]
@@ -53,7 +56,12 @@ class ImagePlan(Record):
     @property
     def name(self) -> str:
         """Name of the image in the engine."""
-        return f"axolotl-env/{self.flavour.name}:{self.key[:12]}"
+        return f"axolotl-env/{self.line}:{self.key[:12]}"
+
+    @property
+    def line(self) -> str:
+        """What its builds replace each other in: the flavour, and apart from that the flavour on given bases."""
+        return f"{self.flavour.name}-on-base" if isinstance(self.base, GivenBase) else self.flavour.name
 
     @property
     def labels(self) -> dict[str, str]:
@@ -65,17 +73,27 @@ class ImagePlan(Record):
             f"{oci}.revision": self.release.commit or "unknown",
             f"{oci}.source": "https://github.com/axolotl-ai-cloud/axolotl",
             f"{oci}.created": f"{self.release.date.isoformat()}T00:00:00Z",
-            f"{oci}.base.name": f"debian:{self.flavour.base.suite}",
+            **self._base_labels,
             f"{LABEL}.key": self.key,
             f"{LABEL}.lock": f"{self.lock.path.name} sha256:{files.sha256(self.lock.path)}",
-            f"{LABEL}.torch": self.lock.packages["torch"],
+            f"{LABEL}.torch": self.packages["torch"],
             f"{LABEL}.cce": self.cce.commit or "none",
         }
 
     @property
+    def _base_labels(self) -> dict[str, str]:
+        name = "org.opencontainers.image.base.name"
+        if isinstance(self.base, BasePlan):
+            return {name: f"debian:{self.flavour.base.suite}"}
+        text, _, digest = self.base.reference.rpartition("@")
+        return {name: text or self.base.id, "org.opencontainers.image.base.digest": digest}
+
+    @property
     def packages(self) -> dict[str, str]:
         """Python packages of the image; what is built from a commit has that as its version, after an @."""
-        return dict(self.lock.packages) | ({"cut-cross-entropy": f"@{self.cce.commit}"} if self.cce.commit else {})
+        there = self.base.facts.packages if isinstance(self.base, GivenBase) else {}
+        built = {"cut-cross-entropy": f"@{self.cce.commit}"} if self.cce.commit else {}
+        return {**there, **self.lock.packages, **built}
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -85,13 +103,17 @@ class ImagePlan(Record):
     @property
     def buildargs(self) -> dict[str, str]:
         """Arguments of the Dockerfile."""
-        return {
+        arguments = {
             "BASE": self.base.name,
             "BUILD_BASE": self.build_base.name,
-            "FLAVOUR": self.flavour.name,
+            "FLAVOUR": self.line,
             "UV_PLATFORM": self.lock.uv_platform,
             "SOURCE_DATE_EPOCH": str(self.release.epoch),
         }
+        if isinstance(self.base, GivenBase):
+            facts = self.base.facts
+            arguments |= {"PYTHON": facts.executable, "PYTHON_VERSION": facts.python}
+        return arguments
 
     def describe(self) -> str:
         """Return the plan for people."""
@@ -100,12 +122,9 @@ class ImagePlan(Record):
             ("axolotl", f"{self.release.version} (tag {self.release.tag}, commit {self.release.commit or 'unknown'})"),
             ("flavour", f"{self.flavour.name}: {self.flavour.description}"),
             ("architecture", self.architecture),
-            (
-                "base",
-                f"{self.base.name} (Debian {self.flavour.base.suite}, {len(self.flavour.base.packages)} packages)",
-            ),
-            ("lock", f"{self.lock.path.relative_to(ROOT)} ({len(self.lock.packages)} packages)"),
-            ("torch", self.lock.packages["torch"]),
+            ("base", self._base_said),
+            ("lock", f"{self._lock_said} ({len(self.lock.packages)} packages)"),
+            ("torch", self.packages["torch"]),
             ("cut-cross-entropy", self.cce.commit or "left out"),
             *(("wheel", str(wheel)) for wheel in self.lock.wheels),
             ("Debian", self.sources.debian_mirror or "apt's mirror"),
@@ -116,38 +135,65 @@ class ImagePlan(Record):
         rows += [("note", notice) for notice in self.notices]
         return "\n".join(f"{name:<18} {value}" for name, value in rows)
 
+    @property
+    def _base_said(self) -> str:
+        if isinstance(self.base, GivenBase):
+            facts = self.base.facts
+            return f"{self.base.reference} (Python {facts.python}, glibc {facts.glibc}, CUDA {facts.cuda or 'none'})"
+        return f"{self.base.name} (Debian {self.flavour.base.suite}, {len(self.flavour.base.packages)} packages)"
 
-def plan_image(settings: Settings, *, flavour: str, release: str = "", cce: str = "", force: bool = False) -> ImagePlan:
-    """Decide how the image of a flavour is made; no engine is asked, and nothing is written but a cache.
+    @property
+    def _lock_said(self) -> Path:
+        path = self.lock.path
+        return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def plan_image(
+    settings: Settings, *, flavour: str, release: str = "", cce: str = "", base: str = "", force: bool = False
+) -> ImagePlan:
+    """Decide how the image of a flavour is made; nothing is written but a cache, and no engine is asked.
+
+    But about a base that was given: what is in it is read by its own Python, once.
 
     Args:
         settings: store, sources of packages.
         flavour: name in ``docker/flavours``.
         release: ``latest``, a tag or version: refused where it is not what is pinned; empty is the pin.
         cce: cut-cross-entropy: ``required``, ``auto`` or ``none``; empty is the flavour's default.
+        base: image to build on, by digest or id; empty: a Debian is bootstrapped.
         force: build although an image of the same key is there.
 
     Raises:
         BadInputError: another release than the pin; unknown flavour or way with cut-cross-entropy; a file that does
-            not fit; sources that cannot be used (all at once).
+            not fit; sources that cannot be used (all at once); a base that the release does not fit.
         MissingError: no lock fits this architecture or the wheels at hand; cut-cross-entropy is required, and
-            neither in the store nor on a GitHub that can be reached.
+            neither in the store nor on a GitHub that can be reached; the engine does not have the base.
+        WorkFailedError: no set of packages fits the base.
     """
     chosen, pin = load_flavour(flavour), require_pinned(settings, release)
     sources = find_sources(settings)
     machine = platform.machine()
     architecture = chosen.architecture(machine)
-    lock = choose_lock(chosen, architecture, sources.wheel_folders, release=pin)
-    extra = find_cce(pin, settings, cce or chosen.cce)
 
-    def base(packages: Sequence[str], of: str) -> BasePlan:
+    def debian(packages: Sequence[str], of: str) -> BasePlan:
         return plan_base(
             chosen.base.suite, packages, of, mirror=sources.debian_mirror, epoch=pin.epoch, store=settings.store
         )
 
-    image_base, stage_base = base(chosen.base.packages, architecture), base(chosen.base.stage_packages, machine)
-    texts = _texts(chosen, lock, extra)
-    dockerfile = _dockerfile(chosen.env)
+    stage_base: BasePlan | GivenBase = debian(chosen.base.stage_packages, machine)
+    image_base: BasePlan | GivenBase = debian(chosen.base.packages, architecture)
+    if base:
+        ground = find_ground(
+            base, flavour=chosen, architecture=architecture, release=pin, settings=settings, sources=sources
+        )
+        chosen, lock, image_base = ground.flavour, ground.lock, ground.base
+        # The base itself where this machine runs it: then no bootstrap at all.
+        stage_base = image_base if architecture == machine else stage_base
+    else:
+        lock = choose_lock(chosen, architecture, sources.wheel_folders, release=pin)
+    extra = find_cce(pin, settings, cce or chosen.cce)
+    texts = _texts(chosen, lock, extra) | (ground.texts if base else {})
+    dockerfile = _dockerfile(ON_BASE if base else DOCKER, chosen.env)
     key = files.content_key(
         [pin.model_dump(mode="json"), chosen.model_dump(mode="json"), texts, dockerfile, extra.commit,
          image_base.key, stage_base.key, lock.uv_platform, version("uv")]
@@ -188,9 +234,9 @@ def _copies(lock: Lock, cce: Cce, sources: Sources) -> dict[str, Path]:
     return copies
 
 
-def _dockerfile(env: Mapping[str, str]) -> str:
-    """Return docker/Dockerfile with the flavour's ENV in its place: its names are data, which ARG cannot be."""
-    text = (DOCKER / "Dockerfile").read_text()
+def _dockerfile(folder: Path, env: Mapping[str, str]) -> str:
+    """Return a folder's Dockerfile with the flavour's ENV in its place: its names are data, which ARG cannot be."""
+    text = (folder / "Dockerfile").read_text()
     marker = "#: ENV of the flavour"
     assert marker in text
     return text.replace(marker, "\n".join(f"ENV {name}={json.dumps(value)}" for name, value in env.items()))

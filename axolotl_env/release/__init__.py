@@ -7,9 +7,11 @@ In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lo
 
 from axolotl_env.release.cce import Cce, find_cce
 from axolotl_env.release.flavour import Flavour, load_flavour
-from axolotl_env.release.lock import Lock, choose_lock
+from axolotl_env.release.index import Wheel, find_wheel
+from axolotl_env.release.lock import Lock, choose_lock, parse_lock
 from axolotl_env.release.move import PinPlan, move_pin, plan_pin, require_pinned
 from axolotl_env.release.pin import Release, load_release
+from axolotl_env.release.relock import resolve
 from axolotl_env.release.sources import Sources, find_sources
 
 __all__ = [
@@ -19,12 +21,16 @@ __all__ = [
     "PinPlan",
     "Release",
     "Sources",
+    "Wheel",
     "choose_lock",
     "find_cce",
     "find_sources",
+    "find_wheel",
     "load_flavour",
     "load_release",
     "move_pin",
+    "parse_lock",
     "plan_pin",
     "require_pinned",
+    "resolve",
 ]

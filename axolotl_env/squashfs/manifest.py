@@ -77,7 +77,7 @@ def usable_manifest(squashfs: Path) -> Manifest | None:
 
 def default_path(settings: Settings, image: ImagePlan) -> Path:
     """Return where ``build-image`` puts a squashfs that was given no name."""
-    return settings.store / "images" / f"axolotl-{image.release.version}-{image.flavour.name}.sqsh"
+    return settings.store / "images" / f"axolotl-{image.release.version}-{image.line}.sqsh"
 
 
 def newest(settings: Settings) -> Path:
