@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -112,14 +113,12 @@ def read_base(reference: Reference, architecture: str, *, store: Path) -> GivenB
         MissingError: the engine does not have it or does not answer; nothing runs its architecture here.
     """
     kept = store / "cache/bases" / f"{reference.digest.removeprefix('sha256:')}.json"
-    if kept.is_file():
-        try:
-            found = GivenBase.load(kept)
-        except BadInputError:
-            kept.unlink()  # of another version of this tool
-        else:
-            _check_architecture(found.architecture, architecture, reference)
-            return found.model_copy(update={"reference": reference.text})
+    found = None
+    with contextlib.suppress(BadInputError):  # not there, or of another version of this tool
+        found = GivenBase.load(kept)
+    if found:
+        _check_architecture(found.architecture, architecture, reference)
+        return found.model_copy(update={"reference": reference.text})
     with Engine() as engine:
         image = engine.find(reference.pinned)
         if image is None:

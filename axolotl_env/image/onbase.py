@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import zipfile
@@ -82,7 +83,7 @@ def _raise(faults: list[Fault], text: str) -> None:
 def _wheel(release: Release, settings: Settings, sources: Sources) -> Wheel:
     """Return what the release asks for; a wheel never changes, so it is asked of the index once."""
     path = settings.store / "cache" / f"axolotl-{release.version}-{release.wheel_sha256[:12]}.json"
-    if path.is_file():
+    with contextlib.suppress(BadInputError):  # not there, or of another version of this tool
         return Wheel.load(path)
     wheel = find_wheel(sources.index, release.version, cache=settings.store / "cache/index")
     if wheel.sha256 != release.wheel_sha256:
