@@ -11,7 +11,7 @@ from axolotl_env.edf.mend import plan_mend
 from axolotl_env.edf.model import Environment, Mount, engines
 from axolotl_env.edf.problems import Rule, rules
 from axolotl_env.edf.resolve import resolve
-from axolotl_env.edf.search import edf_folder, named, target
+from axolotl_env.edf.search import all_edfs, edf_folder, named, target
 from axolotl_env.edf.show import Shown, show_edf
 from axolotl_env.edf.writing import EdfPlan, plan_edf, write_edf
 
@@ -22,6 +22,7 @@ __all__ = [
     "Rule",
     "Shown",
     "Survey",
+    "all_edfs",
     "check_edfs",
     "edf_folder",
     "engines",

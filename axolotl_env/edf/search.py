@@ -83,6 +83,12 @@ def search_path(environ: Mapping[str, str], engine: Engine) -> tuple[Path, ...]:
     return tuple(Path(folder) for folder in (*user, *engine.system_folders))
 
 
+def all_edfs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return every EDF on the search path of one of the engines."""
+    folders = dict.fromkeys(folder for engine in engines().values() for folder in search_path(environ, engine))
+    return tuple(file for folder in folders if files.kind(folder) == "folder" for file in sorted(folder.glob("*.toml")))
+
+
 def _near(name: str, *folders: Path) -> str:
     known = {path.stem for folder in folders if files.kind(folder) == "folder" for path in folder.glob("*.toml")}
     return nearest(Path(name).stem, known) if known else "make-edf writes one"

@@ -7,18 +7,29 @@ one; a manifest that does not belong to it is never there.
 
 from __future__ import annotations
 
+from axolotl_env.squashfs.bom import INSIDE as _BOM
+from axolotl_env.squashfs.bom import debian_packages
+from axolotl_env.squashfs.bom import normal as normal_name
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, find_mksquashfs, plan_squashfs
 from axolotl_env.squashfs.integrity import incomplete, unchanged
+from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
 from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
 
+MANIFEST, BOM = str(_MANIFEST), str(_BOM)
+"""Where a squashfs holds what it is, and its bill of materials; relative to its root."""
+
 __all__ = [
+    "BOM",
+    "MANIFEST",
     "Manifest",
     "SquashfsPlan",
     "build_squashfs",
+    "debian_packages",
     "default_path",
     "find_mksquashfs",
     "incomplete",
     "newest",
+    "normal_name",
     "plan_squashfs",
     "read_manifest",
     "unchanged",

@@ -1,0 +1,115 @@
+"""The images of the store: what each is, who uses it, and whether it is still what would be made."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from axolotl_env import console
+from axolotl_env.edf import all_edfs, resolve
+from axolotl_env.errors import BadInputError, UserError
+from axolotl_env.image import plan_image
+from axolotl_env.records import Record
+from axolotl_env.release import load_release
+from axolotl_env.settings import Settings
+from axolotl_env.squashfs import Manifest, incomplete, plan_squashfs, read_manifest
+
+_BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+class Held(Record):
+    """A squashfs in the store."""
+
+    file: Path
+    size: int
+    date: datetime.datetime
+    """When it was put there."""
+    state: str
+    """``current``; ``stale``: build-image would make another; ``broken``; ``unknown``."""
+    why: str = ""
+    release: str = ""
+    commit: str = ""
+    flavour: str = ""
+    architecture: str = ""
+    cce: str = ""
+    """Commit of cut-cross-entropy, or ``none``."""
+    edfs: tuple[str, ...] = ()
+    """Names of the EDFs on the search path that start it."""
+
+    def row(self) -> tuple[str, ...]:
+        """Return the columns for people."""
+        return (
+            self.file.name, self.release or "-", self.commit[:12] or "-", self.flavour or "-",
+            self.architecture or "-", self.cce[:12] or "-", self.date.strftime("%Y-%m-%d %H:%M"),
+            console.size(self.size), ", ".join(self.edfs) or "-", ": ".join(filter(None, (self.state, self.why))),
+        )  # fmt: skip
+
+
+COLUMNS = ("file", "release", "commit", "flavour", "architecture", "cce", "date", "size", "EDFs", "state")
+
+
+def list_images(settings: Settings) -> list[Held]:
+    """Return what ``build-image`` put into the store, the newest first."""
+    used = _used()
+
+    folder = settings.store / "images"
+
+    @cache
+    def key_now(flavour: str, cce: str) -> str:
+        return plan_squashfs(plan_image(settings, flavour=flavour, cce=cce), folder / "any.sqsh").key
+
+    found = [_held(path, used, key_now) for path in folder.glob("*.sqsh")]
+    return sorted(found, key=lambda held: held.date, reverse=True)
+
+
+def _held(path: Path, used: Mapping[Path, list[str]], key_now: Callable[[str, str], str]) -> Held:
+    status = path.stat()
+    held = Held(
+        file=path, size=status.st_size, date=datetime.datetime.fromtimestamp(status.st_mtime).astimezone(),
+        state="unknown", edfs=tuple(used.get(path.resolve(), ())),
+    )  # fmt: skip
+    if why := incomplete(path):
+        return held.model_copy(update={"state": "broken", "why": why})
+    try:
+        manifest = read_manifest(path)
+    except BadInputError:
+        return held.model_copy(update={"state": "stale", "why": "its manifest is of another version of this tool"})
+    if manifest is None:
+        return held.model_copy(update={"why": "no manifest is beside it"})
+    state, why = _state(manifest, path, status.st_size, key_now)
+    return held.model_copy(
+        update={
+            "state": state, "why": why, "release": manifest.release.tag, "commit": manifest.release.commit or "unknown",
+            "flavour": manifest.flavour, "architecture": manifest.architecture,
+            "cce": manifest.labels.get("axolotl-env.cce", "none"),
+        }
+    )  # fmt: skip
+
+
+def _state(manifest: Manifest, path: Path, size: int, key_now: Callable[[str, str], str]) -> tuple[str, str]:
+    if manifest.size != size or manifest.file != path.name:
+        return "broken", "the manifest beside it is another file's"
+    if (pinned := load_release().tag) != manifest.release.tag:
+        return "stale", f"{pinned} is pinned now"
+    if _BASE_DIGEST in manifest.labels:
+        return "unknown", "made on a given base: build-image --base tells"
+    try:
+        key = key_now(manifest.flavour, "none" if manifest.labels.get("axolotl-env.cce") == "none" else "auto")
+    except UserError as error:
+        return "unknown", f"what build-image would make now cannot be said: {error.fault.what}"
+    return ("current", "") if key == manifest.key else ("stale", "what it is made from has changed")
+
+
+def _used() -> dict[Path, list[str]]:
+    """Return the EDFs of the search path by the squashfs that they start; one that cannot be read starts none."""
+    found: dict[Path, list[str]] = {}
+    for edf in all_edfs():
+        try:
+            image = resolve(str(edf)).image
+        except BadInputError:
+            continue
+        if image.startswith("/"):
+            found.setdefault(Path(image).resolve(), []).append(edf.stem)
+    return found
