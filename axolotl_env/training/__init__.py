@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from axolotl_env.training.assignment import assign
     from axolotl_env.training.config.check import ConfigReport, check_config, rule_findings
+    from axolotl_env.training.config.rules import rules as config_rules
     from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
     from axolotl_env.training.data.report import show as show_data
     from axolotl_env.training.document import Document
@@ -33,6 +34,7 @@ __all__ = [
     "assign",
     "check_config",
     "check_data",
+    "config_rules",
     "convert_data",
     "estimate",
     "keys_file",
@@ -52,6 +54,7 @@ _HOMES = {
     "assign": ("assignment", "assign"),
     "ConfigReport": ("config.check", "ConfigReport"),
     "check_config": ("config.check", "check_config"),
+    "config_rules": ("config.rules", "rules"),
     "rule_findings": ("config.check", "rule_findings"),
     "Document": ("document", "Document"),
     "parse_config": ("document", "parse"),

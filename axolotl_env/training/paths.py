@@ -41,7 +41,7 @@ def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
     """
     for kind, patterns in _keys().items():
         for pattern in patterns:
-            for key, value in _values(content, pattern.split("."), ()):
+            for key, value in matches(content, pattern):
                 if not isinstance(value, str) or not value or "\n" in value or "://" in value:
                     continue
                 rooted = value.startswith(("/", "./", "../", "~")) or "$" in value
@@ -49,11 +49,13 @@ def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
                     yield Reference(key, value, kind == "written")
 
 
-def _values(content: object, pattern: list[str], key: Key) -> Iterator[tuple[Key, object]]:
+def matches(content: object, pattern: str, key: Key = ()) -> Iterator[tuple[Key, object]]:
+    """Yield the keys of a config that fit a pattern, with their values; ``*`` stands for every entry of a list."""
+    first, _, rest = pattern.partition(".")
     if not pattern:
         yield key, content
-    elif pattern[0] == "*" and isinstance(content, list):
+    elif first == "*" and isinstance(content, list):
         for index, item in enumerate(content):
-            yield from _values(item, pattern[1:], (*key, index))
-    elif isinstance(content, dict) and pattern[0] in content:
-        yield from _values(content[pattern[0]], pattern[1:], (*key, pattern[0]))
+            yield from matches(item, rest, (*key, index))
+    elif isinstance(content, dict) and first in content:
+        yield from matches(content[first], rest, (*key, first))

@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from axolotl_env.edf import Environment, Mount
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
 from axolotl_env.settings import Settings
-from axolotl_env.training import check_config, document, plan_config
+from axolotl_env.squashfs import read_manifest
+from axolotl_env.training import check_config, document, plan_config, rule_findings
 from axolotl_env.training.config.check import CHECKS
 from axolotl_env.training.config.deepspeed import facts
-from axolotl_env.training.config.rules import rules
+from axolotl_env.training.config.rules import Old, rules
 from axolotl_env.training.make import OVERLAYS
+from tests.conftest import Invoke
+from tests.unit.edf_helpers import squashfs
 
 # What every config below is added to: nothing is wrong with it.
 BASE = """\
@@ -63,7 +67,7 @@ CASES: dict[str, Case] = {
     "s2-attention": Case("s2_attention: true\n", "s2_attention: null\n", ""),
     "max-packed-sequence-len": Case("max_packed_sequence_len: 5\n", "sequence_len: 5\n"),
     "rope-scaling": Case("rope_scaling: {type: linear}\n", "overrides_of_model_config: {rope_scaling: {}}\n"),
-    "dpo-removed": Case("dpo_norm_loss: true\n", "dpo_norm_loss: null\n", ""),
+    "dpo-removed": Case("dpo_generate_during_eval: true\n", "dpo_generate_during_eval: null\n", ""),
     "dataset-processes": Case("dataset_processes: 4 # few\n", "dataset_num_proc: 4\n", "dataset_num_proc: 4 # few\n"),
     "flash-attention": Case(
         "flash_attention: true\n", "sdp_attention: true\n", "attn_implementation: flash_attention_2\n"
@@ -77,7 +81,17 @@ CASES: dict[str, Case] = {
     "attention-short-name": Case(
         "attn_implementation: flex\n", "attn_implementation: eager\n", "attn_implementation: flex_attention\n"
     ),
-    "renamed": Case("evaluation_strategy: steps\n", "eval_strategy: steps\n", "eval_strategy: steps\n"),
+    "deprecated": Case("evaluation_strategy: steps\n", "eval_strategy: steps\n", "eval_strategy: steps\n"),
+    "attention-unknown": Case("attn_implementation: flash_atention_2\n", "attn_implementation: org/kernel@v1\n"),
+    "dpo-removed-with-trl": Case("rpo_alpha: 0.5\n", "rpo_alpha: null\n", ""),
+    "fsdp-first": Case(
+        "fsdp_config: {offload_params: true}\n", "fsdp_version: 2\nfsdp_config: {offload_params: true}\n"
+    ),
+    "streaming-implied": Case(
+        "pretraining_dataset: org/text\n",
+        "pretraining_dataset: org/text\nstreaming: true\n",
+        "pretraining_dataset: org/text\nstreaming: true\n",
+    ),
     "fsdp-prefix": Case("fsdp_config:\n  fsdp_offload_params: true\n", "fsdp_config:\n  offload_params: true\n"),
     "eval-table-size": Case("eval_table_size: 5\n", "eval_table_size: null\n"),
     "sharegpt-type": Case(
@@ -161,6 +175,95 @@ def test_a_value_of_a_wrong_kind_is_told_with_what_is_wanted(tmp_path: Path, lin
 def test_a_value_that_another_rule_refuses_is_not_told_twice(tmp_path: Path) -> None:
     found = check(tmp_path, BASE + "gradient_checkpointing: unsloth\n")
     assert [f.rule for f in found] == ["gradient-checkpointing-unsloth"]
+
+
+@pytest.mark.parametrize("entry", rules()["deprecated"].entries, ids=lambda entry: f"{entry.key} {entry.value}")
+def test_every_deprecated_key_names_its_successor_and_since_when(tmp_path: Path, entry: Old) -> None:
+    value: object = entry.value or "x"
+    for part in reversed(entry.key.split(".")):
+        value = [value] if part == "*" else {part: value}
+    assert isinstance(value, dict)
+    found = [f for f in check(tmp_path, yaml.safe_dump({**yaml.safe_load(BASE), **value})) if f.rule == "deprecated"]
+    assert [(f.remedy, f.what.endswith(f"is deprecated (since {entry.since})")) for f in found] == [(entry.new, True)]
+
+
+def test_a_key_is_deprecated_only_from_the_release_on_that_deprecates_it(tmp_path: Path) -> None:
+    config = BASE + "flash_attn_d512: true\nfsdp_config: {offload_params: true}\n"
+    assert [f.rule for f in check(tmp_path, config, release="v0.18.0")] == ["deprecated", "fsdp-first"]
+    assert [f.rule for f in check(tmp_path, config, release="0.17.0")] == ["unknown-key"]
+
+
+def test_packing_needs_an_attention_that_keeps_samples_apart_in_that_release(tmp_path: Path) -> None:
+    packed = BASE + "sample_packing: true\nattn_implementation: "
+    told = {
+        (name, release)
+        for name in (
+            "sdpa",
+            "eager",
+            "fp8",
+            "flex_attention",
+            "kernels-community/flash-attn3@v2:f",
+            "org/other",
+            "flsh",
+        )
+        for release in ("0.17.0", "0.19.0")
+        if "packing-attention" in {f.rule for f in check(tmp_path, f"{packed}{name}\n", release=release)}
+    }
+    always = {(name, release) for name in ("fp8", "org/other") for release in ("0.17.0", "0.19.0")}
+    assert told == always | {("sdpa", "0.17.0"), ("eager", "0.17.0")}
+    (found,) = check(tmp_path, BASE + "sample_packing: true\n", release="0.17.0")
+    assert found.remedy == "attn_implementation: flash_attention_2"
+
+
+def test_an_image_without_nvcc_is_told_where_deepspeed_would_look_for_it(tmp_path: Path) -> None:
+    def told(packages: list[str], env: dict[str, str]) -> set[str]:
+        image = squashfs(tmp_path, env=env)
+        manifest = read_manifest(image)
+        assert manifest
+        manifest.model_copy(update={"packages": dict.fromkeys(packages, "1")}).save(Path(f"{image}.json"))
+        environment = Environment(name="e", path=tmp_path / "e.toml", engine="ce", image=str(image))
+        (tmp_path / "zero.json").write_text("{}")
+        config = BASE + "deepspeed: zero.json\n"
+        settings = Settings(store=tmp_path)
+        path = tmp_path / "c.yaml"
+        return {f.rule for f in rule_findings(config, path, settings, nodes=1, environment=environment)}
+
+    assert "deepspeed-nvcc" in told(["torch", "deepspeed"], {})
+    assert "deepspeed-nvcc" not in told(["torch", "deepspeed", "nvidia-cuda-nvcc"], {})
+    assert "deepspeed-nvcc" not in told(["torch", "deepspeed"], {"CUDA_HOME": "/usr/local/cuda"})
+    assert told(["torch"], {}) & {"deepspeed-nvcc", "deepspeed-absent"} == {"deepspeed-absent"}
+
+
+def test_paths_outside_the_mounts_of_the_edf_are_told(tmp_path: Path) -> None:
+    image = squashfs(tmp_path)
+    environment = Environment(
+        name="e", path=tmp_path / "e.toml", engine="ce", image=str(image),
+        mounts=(Mount(source="/capstor/a000", target="/data"),),
+    )  # fmt: skip
+    config = BASE.replace("./out", "/data/out") + "dataset_prepared_path: /capstor/a000/prepared\n"
+    found = rule_findings(config, tmp_path / "c.yaml", Settings(store=tmp_path), nodes=1, environment=environment)
+    assert [(f.rule, f.key) for f in found] == [("path-outside", "dataset_prepared_path")]
+    assert "/data" in found[0].remedy
+
+
+def test_a_dry_run_of_fix_shows_the_change_and_writes_nothing(tmp_path: Path, invoke: Invoke) -> None:
+    file = tmp_path / "my config.yaml"
+    file.write_text(BASE + "eval_set_size: 0.1 # mine\n")
+    done = invoke("check-config", "--config", file, "--fix", "--dry-run", env={"AXOLOTL_ENV_STORE": str(tmp_path)})
+    assert done.returncode == 0
+    assert "-eval_set_size: 0.1 # mine\n+val_set_size: 0.1 # mine" in done.stderr
+    assert "there is no image of axolotl" in done.stderr
+    assert file.read_text() == BASE + "eval_set_size: 0.1 # mine\n"
+
+
+def test_a_flavour_is_checked_before_its_image_is_there(tmp_path: Path, invoke: Invoke) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(BASE + "deepspeed: {zero_optimization: {stage: 2}}\n")
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path)}
+    assert "deepspeed-absent" in invoke("check-config", "--config", file, "--flavour", "cpu", env=env).stdout
+    assert "deepspeed-absent" not in invoke("check-config", "--config", file, "--flavour", "gh200", env=env).stdout
+    wrong = invoke("check-config", "--config", file, "--flavour", "gh20", env=env)
+    assert (wrong.returncode, "did you mean gh200?" in wrong.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in CASES if rules()[rule].fix])
@@ -305,7 +408,15 @@ def test_paths_outside_the_mounts_of_the_site_are_told(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tried(tmp_path: Path) -> None:
-    elsewhere = {"cce-absent", "dataloader-defaults", "no-template", "path-missing", "path-outside", "deepspeed-absent"}
+    elsewhere = {
+        "cce-absent",
+        "dataloader-defaults",
+        "no-template",
+        "deepspeed-nvcc",
+        "path-missing",
+        "path-outside",
+        "deepspeed-absent",
+    }
     assert {*CASES, *ZERO_CASES} | elsewhere == set(rules())
     assert {rule.check for rule in rules().values() if rule.check} == set(CHECKS)
     assert [f.rule for f in check(tmp_path, BASE, ZERO3, flavour="cpu")] == ["deepspeed-absent"]
@@ -496,7 +607,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 def test_configs_shaped_like_axolotls_examples_raise_no_false_alarm(tmp_path: Path, name: str) -> None:
     config = {**yaml.safe_load(BASE), **EXAMPLES[name]}
     found = check(tmp_path, yaml.safe_dump(config))
-    assert [f.what for f in found if f.rule != "flash-attention-absent"] == []
+    assert [f.what for f in found if f.rule != "flash-attention-absent" and f.severity != "note"] == []
 
 
 def test_a_key_of_a_plugin_needs_the_plugin(tmp_path: Path) -> None:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from axolotl_env import files
 from axolotl_env.edf import Environment
-from axolotl_env.errors import BadInputError, Fault, MissingError
+from axolotl_env.errors import BadInputError, Fault, MissingError, WorkFailedError
 from axolotl_env.findings import Finding
 from axolotl_env.records import Record
 from axolotl_env.release import load_flavour, load_release
 from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import newest, read_manifest
 from axolotl_env.training import document, packing, schema
-from axolotl_env.training.config import checks, deepspeed, values
+from axolotl_env.training.config import attention, checks, deepspeed, values
 from axolotl_env.training.config.mend import mend
-from axolotl_env.training.config.rules import Context, Package, run
+from axolotl_env.training.config.rules import Context, Package, Problem, run
 from axolotl_env.training.config.validate import findings, validate
 
-CHECKS = {**checks.CHECKS, **values.CHECKS, **deepspeed.CHECKS}
+CHECKS = {**checks.CHECKS, **attention.CHECKS, **values.CHECKS, **deepspeed.CHECKS}
 
 
 class ConfigReport(Record):
@@ -30,9 +31,13 @@ class ConfigReport(Record):
 
     findings: tuple[Finding, ...]
     settled: tuple[str, ...]
-    """Rules that --fix has mended."""
+    """Rules that --fix mends."""
+    diff: str
+    """What it changes."""
     validated: str
     """The image that axolotl's own validation ran in; empty: it did not run."""
+    unvalidated: str
+    """Why it did not."""
 
 
 def check_config(
@@ -43,6 +48,7 @@ def check_config(
     release: str = "",
     environment: Environment | None = None,
     fix: bool = False,
+    dry_run: bool = False,
 ) -> ConfigReport:
     """Check a training config and its DeepSpeed JSON: by our rules, then by axolotl itself where an image is here.
 
@@ -53,34 +59,55 @@ def check_config(
         release: axolotl's, when not the pinned one.
         environment: the EDF of the job: its mounts and its image's packages are better known than the site's.
         fix: write the config with everything mended that needs no decision; the rest of the file stays as it is.
+        dry_run: with ``fix``: write nothing.
 
     Raises:
-        BadInputError: the config cannot be read, or the release is not known.
-        MissingError, WorkFailedError: the image cannot be started, or axolotl gave no answer.
+        BadInputError: the config cannot be read, the release is not known, or there is no image where the EDF says.
     """
     if not config:
         raise BadInputError("no config to check", where="--config", hint="--config axolotl.yaml")
     path = Path(config).expanduser()
     context = _context(document.read(path), settings, nodes, release, environment)
     problems = run(context, CHECKS)
-    mended = mend(context.config, problems)
+    mended, before = mend(context.config, problems), context.config.text
     if fix and mended.settled:
-        files.write(path, mended.text, mode=stat.S_IMODE(path.stat().st_mode))
-        context = _context(document.read(path), settings, nodes, release, environment)
+        if not dry_run:
+            files.write(path, mended.text, mode=stat.S_IMODE(path.stat().st_mode))
+        context = _context(document.parse(mended.text, path), settings, nodes, release, environment)
         problems = run(context, CHECKS)
-    image = environment or _newest(settings)
+    own, validated, unvalidated = _ask(context, mended.text, problems, environment or _newest(settings), settings)
+    return ConfigReport(
+        findings=(*(problem.finding for problem in problems), *own),
+        settled=mended.settled if fix else (),
+        diff=_diff(path, before, mended.text) if fix else "",
+        validated=validated,
+        unvalidated=unvalidated,
+    )
+
+
+def _ask(
+    context: Context, text: str, problems: Sequence[Problem], image: Environment | None, settings: Settings
+) -> tuple[list[Finding], str, str]:
+    """Return what axolotl itself says of a text, and the image that it ran in or why it did not run.
+
+    The text is the mended one, with or without --fix: axolotl stops at the first thing that it does not like.
+    """
+    release = context.keys.release
     manifest = read_manifest(Path(image.image)) if image else None
-    own: list[Finding] = []
-    validated = ""
-    if image and (manifest is None or manifest.release.version == context.keys.release):
-        # What --fix mends is mended for it in any case: axolotl stops at the first thing that it does not like.
-        gpus = context.nodes * context.gpus_per_node
-        answer = validate(mended.text, image, gpus=gpus, cache=settings.store / "cache/validate")
-        known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
-        own = findings(answer, context.config, known)
-        validated = Path(image.image).name
-    found = (*(problem.finding for problem in problems), *own)
-    return ConfigReport(findings=found, settled=mended.settled if fix else (), validated=validated)
+    if image is None or (manifest and manifest.release.version != release):
+        return [], "", f"there is no image of axolotl {release} here (invoke build-image)"
+    gpus = context.nodes * context.gpus_per_node
+    try:
+        answer = validate(text, image, gpus=gpus, cache=settings.store / "cache/validate")
+    except (MissingError, WorkFailedError) as error:
+        return [], "", f"{error} ({image.image})"
+    known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
+    return findings(answer, context.config, known), Path(image.image).name, ""
+
+
+def _diff(path: Path, before: str, after: str) -> str:
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, str(path), f"{path} (mended)"))
 
 
 def rule_findings(

@@ -20,17 +20,6 @@ _DELETE = "delete it"
 _CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _LISTS = ("datasets", "test_datasets", "pretraining_dataset")
 
-# axolotl 0.19.0, schemas/enums.py.
-_LEGACY_ATTENTION = {
-    "xformers_attention": "xformers",
-    "sage_attention": "sage",
-    "flex_attention": "flex_attention",
-    "flash_attention": "flash_attention_2",
-    "sdp_attention": "sdpa",
-    "eager_attention": "eager",
-}
-_SHORT_ATTENTION = {"flash": "flash_attention_2", "flex": "flex_attention", "sdp": "sdpa"}
-
 
 def unknown_key(context: Context) -> Iterator[Hit]:
     """Keys that the release does not know, at the top and inside what its schema describes."""
@@ -77,33 +66,20 @@ def repeated_key(context: Context) -> Iterator[Hit]:
         yield Hit(key, fixable=False)
 
 
-def attention_flags(context: Context) -> Iterator[Hit]:
-    """Old switches of the attention, apart from flash_attention, which has a rule of its own."""
-    for key, value in _LEGACY_ATTENTION.items():
-        if key != "flash_attention" and context.config.value.get(key):
-            yield Hit((key,), {"value": value})
+def fsdp_first(context: Context) -> Iterator[Hit]:
+    """FSDP of the first version."""
+    value = context.config.value
+    inner = _mapping(value.get("fsdp_config"))
+    version = value.get("fsdp_version") or inner.get("fsdp_version") or inner.get("version")
+    if inner and str(version) != "2":
+        yield Hit(("fsdp_version" if "fsdp_version" in value else "fsdp_config",))
 
 
-def attention_twice(context: Context) -> Iterator[Hit]:
-    """An old switch beside attn_implementation."""
-    if context.config.value.get("attn_implementation"):
-        for key in _LEGACY_ATTENTION:
-            if context.config.value.get(key):
-                yield Hit((key,))
-
-
-def attention_short_name(context: Context) -> Iterator[Hit]:
-    """attn_implementation: flash."""
-    value = context.config.value.get("attn_implementation")
-    if isinstance(value, str) and value in _SHORT_ATTENTION:
-        yield Hit(("attn_implementation",), {"value": value, "full": _SHORT_ATTENTION[value]})
-
-
-def renamed(context: Context) -> Iterator[Hit]:
-    """Keys with another name now, which still work."""
-    for key, new in rules()["renamed"].names.items():
-        if context.config.value.get(key) is not None:
-            yield Hit((key,), {"new": new}, fixable=new not in context.config.value)
+def streaming_implied(context: Context) -> Iterator[Hit]:
+    """pretraining_dataset without streaming."""
+    value = context.config.value
+    if value.get("pretraining_dataset") and not value.get("streaming"):
+        yield Hit(("pretraining_dataset",))
 
 
 def sharegpt_type(context: Context) -> Iterator[Hit]:
@@ -158,29 +134,6 @@ def group_by_length(context: Context) -> Iterator[Hit]:
         yield Hit(("group_by_length",))
 
 
-def packing_attention(context: Context) -> Iterator[Hit]:
-    """sample_packing with the model's default attention."""
-    value = context.config.value
-    if value.get("sample_packing") and not any(value.get(key) for key in ("attn_implementation", *_LEGACY_ATTENTION)):
-        yield Hit(("sample_packing",))
-
-
-def flash_attention_absent(context: Context) -> Iterator[Hit]:
-    """flash_attention_2 without the package."""
-    found = _attention(context)
-    if found and found[1].startswith("flash_attention_") and _lacks(context, "flash-attn"):
-        assert context.packages
-        yield Hit((found[0],), {"value": found[1], "flavour": context.packages.image})
-
-
-def xformers_arm(context: Context) -> Iterator[Hit]:
-    """Xformers where it does not exist."""
-    found = _attention(context)
-    if found and found[1] == "xformers" and _lacks(context, "xformers"):
-        assert context.packages
-        yield Hit((found[0],), {"flavour": context.packages.image})
-
-
 def cce_half(context: Context) -> Iterator[Hit]:
     """The plugin's precision left to a default."""
     if _uses_cce(context) and not context.config.value.get("bf16") and not context.config.value.get("fp16"):
@@ -189,16 +142,23 @@ def cce_half(context: Context) -> Iterator[Hit]:
 
 def cce_absent(context: Context) -> Iterator[Hit]:
     """The plugin without its package."""
-    if _uses_cce(context) and _lacks(context, "cut-cross-entropy"):
+    if _uses_cce(context) and lacks(context, "cut-cross-entropy"):
         assert context.packages
         yield Hit(("plugins",), {"flavour": context.packages.image})
 
 
 def deepspeed_absent(context: Context) -> Iterator[Hit]:
     """Deepspeed without the package."""
-    if context.config.value.get("deepspeed") and _lacks(context, "deepspeed"):
+    if context.config.value.get("deepspeed") and lacks(context, "deepspeed"):
         assert context.packages
         yield Hit(("deepspeed",), {"flavour": context.packages.image})
+
+
+def deepspeed_nvcc(context: Context) -> Iterator[Hit]:
+    """Deepspeed without CUDA's compiler."""
+    packages = context.packages
+    if context.config.value.get("deepspeed") and packages and "deepspeed" in packages.names and not packages.compiler:
+        yield Hit(("deepspeed",), {"flavour": packages.image})
 
 
 def dataloader_defaults(context: Context) -> Iterator[Hit]:
@@ -275,20 +235,13 @@ def _datasets(context: Context) -> Iterator[tuple[Key, Mapping[str, Any]]]:
                 yield (name, number), dataset
 
 
-def _attention(context: Context) -> tuple[str, str] | None:
-    value = context.config.value
-    chosen = value.get("attn_implementation")
-    if isinstance(chosen, str):
-        return "attn_implementation", chosen
-    return next(((key, name) for key, name in _LEGACY_ATTENTION.items() if value.get(key)), None)
-
-
 def _uses_cce(context: Context) -> bool:
     value = context.config.value
     return _CCE in _list(value.get("plugins")) and value.get("cut_cross_entropy") is not False
 
 
-def _lacks(context: Context, package: str) -> bool:
+def lacks(context: Context, package: str) -> bool:
+    """Say whether the image is known to be without a package."""
     return context.packages is not None and package not in context.packages.names
 
 

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from packaging.version import Version
+
 from axolotl_env.errors import Fault
 from axolotl_env.findings import Finding
 from axolotl_env.records import Record
@@ -16,6 +18,18 @@ from axolotl_env.training.document import Document, Key
 from axolotl_env.training.schema import Keys
 
 FOLDER = Path(__file__).parent.parent / "rules"
+
+
+class Old(Record):
+    """A key, or a value of one, with a successor."""
+
+    key: str
+    """``*`` stands for every entry of a list."""
+    value: str = ""
+    new: str
+    since: str
+    rename: bool = False
+    """Only the name of the key differs."""
 
 
 class Rule(Record):
@@ -31,6 +45,7 @@ class Rule(Record):
     since: str = ""
     fix: str = ""
     names: Mapping[str, str] = {}
+    entries: tuple[Old, ...] = ()
 
 
 class Package(NamedTuple):
@@ -95,15 +110,17 @@ def run(context: Context, checks: Mapping[str, Check]) -> list[Problem]:
     """Return what is wrong with a config, in the order of its lines."""
     problems = []
     for name, rule in rules().items():
+        if rule.since and Version(context.keys.release) < Version(rule.since):
+            continue
         hits = checks[rule.check](context) if rule.check else _keys(context, rule)
         for hit in hits:
-            values = {"key": text_of(hit.key), "release": context.keys.release, **hit.values}
+            values = {"key": text_of(hit.key), "release": context.keys.release, "since": rule.since, **hit.values}
             document = hit.document or context.config
             line, column = document.place(hit.key)
             finding = Finding(
                 rule=name,
                 severity=rule.severity,
-                what=rule.text.format_map(values) + (f" (since {rule.since})" if rule.since else ""),
+                what=rule.text.format_map(values) + (f" (since {values['since']})" if values["since"] else ""),
                 file=str(document.path),
                 line=line,
                 column=column,

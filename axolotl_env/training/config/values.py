@@ -1,4 +1,4 @@
-"""The rule about values that are of the wrong kind, by the schema of the release (training/keys)."""
+"""The rules about single keys and values: of the wrong kind (by the schema of the release), or deprecated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from packaging.version import Version
+
 from axolotl_env.training import kinds
-from axolotl_env.training.config.rules import Check, Context, Hit
+from axolotl_env.training.config.rules import Check, Context, Hit, rules, text_of
 from axolotl_env.training.document import Key
+from axolotl_env.training.paths import matches
 from axolotl_env.training.schema import Keys, Kinds
 
 
@@ -52,8 +55,23 @@ def _wrong(values: Mapping[str, Any], known: Kinds, place: Key) -> Iterator[Hit]
         )
 
 
+def deprecated(context: Context) -> Iterator[Hit]:
+    """Keys and values that still work, and have a successor."""
+    config = context.config
+    for entry in rules()["deprecated"].entries:
+        if Version(context.keys.release) < Version(entry.since):
+            continue
+        for key, value in matches(config.value, entry.key):
+            if value is None or (entry.value and value != entry.value):
+                continue
+            old = f"{text_of(key)}: {entry.value}" if entry.value else text_of(key)
+            simple = entry.rename and entry.new not in config.value
+            fix = f"rename:{entry.new}" if simple else ""
+            yield Hit(key, {"old": old, "new": entry.new, "since": entry.since, "fix": fix})
+
+
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-CHECKS: Mapping[str, Check] = {"wrong_kind": wrong_kind}
+CHECKS: Mapping[str, Check] = {"wrong_kind": wrong_kind, "deprecated": deprecated}
