@@ -152,6 +152,60 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
 
 
 @command(
+    help={
+        "image": "squashfs to look into, of whatever maker (default: the newest that build-image made of the flavour)",
+        "packages": "list every Python and Debian package in it, with its licence",
+        "diff": "another squashfs: show only what differs between the two",
+        "json": JSON,
+    }
+)
+def inspect_image(_: Context, image: str = "", packages: bool = False, diff: str = "", json: bool = False) -> None:
+    """[image] Show what a squashfs holds, read from the file alone.
+
+    Example: invoke inspect-image --image axolotl.sqsh --packages
+    """
+    from pathlib import Path
+
+    from axolotl_env import console, inventory
+    from axolotl_env.settings import load
+    from axolotl_env.squashfs import newest
+
+    found = inventory.inspect_image(Path(image).expanduser() if image else newest(load().settings))
+    if diff:
+        pairs = inventory.differences(found, inventory.inspect_image(Path(diff).expanduser()))
+        if json:
+            return console.document(pairs)
+        columns = ("what", found.file.name, Path(diff).name)
+        return console.table(columns, ((what, *pair) for what, pair in pairs.items()))
+    if json:
+        return console.document(found.model_dump(mode="json"))
+    if not found.made_here:
+        console.note("no manifest of build-image is in it: this is read from its files")
+    console.table(("", "found"), found.rows())
+    if packages:
+        console.text("")
+        console.table(("package", "version", "kind", "licence"), (package.row() for package in found.packages))
+    return None
+
+
+@command(help={"json": JSON})
+def list_images(_: Context, json: bool = False) -> None:
+    """[image] List the images of the store: pin, size, the EDFs that start them, which are stale.
+
+    Example: invoke list-images
+    """
+    from axolotl_env import console, inventory
+    from axolotl_env.settings import load
+
+    found = inventory.list_images(load().settings)
+    if json:
+        return console.document([held.model_dump(mode="json") for held in found])
+    if not found:
+        return console.note("there is none yet: invoke build-image makes one")
+    return console.table(inventory.COLUMNS, (held.row() for held in found))
+
+
+@command(
     iterable=["mount", "set", "unset", "annotation", "base"],
     help={
         "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
@@ -514,6 +568,10 @@ def estimate(_: Context, config: str = "", nodes: str = "1", site: str = "", jso
         "processes": "local: how many processes train together, by torchrun (default: 1)",
         "data": "local: file of conversations (from/value) to train on instead of made ones",
         "nodes": "slurm: nodes to train on (default: 2)",
+        "time": "slurm: time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
+        "account": "slurm: project that is charged (default: yours in Slurm) [setting: account]",
+        "partition": "slurm: partition (default: the cluster's own) [setting: partition]",
+        "reservation": "slurm: reservation to run in (default: none)",
         "site": SITE,
         "set": "KEY=VALUE changes a key of the training's config; may be given again",
         "force": FORCE,
@@ -528,6 +586,10 @@ def smoke_test(
     processes: str = "1",
     data: str = "",
     nodes: str = "2",
+    time: str = "",
+    account: str = "",
+    partition: str = "",
+    reservation: str = "",
     site: str = "",
     set: list[str] | None = None,  # noqa: A002 - the flag's name
     force: bool = False,
@@ -546,15 +608,16 @@ def smoke_test(
     from axolotl_env.words import one_of
 
     way = one_of(runtime, ("local", "slurm"), what="runtime", where="--runtime")
-    check_flags(way, processes=processes, data=data, force=force, nodes=nodes)
-    loaded = load(site=site).settings
+    job = {"time": time, "account": account, "partition": partition, "reservation": reservation}
+    check_flags(way, processes=processes, data=data, force=force, nodes=nodes, **job)
+    loaded = load(site=site, time=time, account=account, partition=partition).settings
     assignments = tuple(set or ())
     plan: Any
     run: Any
     if way == "slurm":
         from axolotl_env import slurm
 
-        request = slurm.JobRequest("", nodes, edf=edf, assignments=assignments)
+        request = slurm.JobRequest("", nodes, reservation, edf=edf, assignments=assignments)
         plan, run = slurm.plan_smoke_job(request, loaded, dry_run=dry_run), slurm.run_smoke_job
     else:
         reports = loaded.store / "reports"
@@ -901,6 +964,8 @@ def settings(_: Context, json: bool = False) -> None:
 ns = Collection(
     build_image,
     pin_release,
+    inspect_image,
+    list_images,
     make_edf,
     check_edf,
     show_edf,
