@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from axolotl_env import emulation
 from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.image import ImagePlan, plan_image
 from axolotl_env.release.sources import find_sources
@@ -96,6 +98,18 @@ def test_a_release_is_built_only_if_it_is_the_pinned_one(settings: Settings) -> 
     nowhere = settings.model_copy(update={"github_api": "http://127.0.0.1:9", "github": "/nonexistent"})
     with pytest.raises(MissingError):
         plan_image(nowhere, flavour="cpu", release="latest")
+
+
+def test_an_arm_machine_emulates_nothing_and_uses_the_same_lock(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = plan_image(settings, flavour="gh200", cce="none")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    there = plan_image(settings, flavour="gh200", cce="none")
+    assert (there.base, there.lock) == (here.base, here.lock)
+    assert there.lock.uv_platform == "aarch64-manylinux_2_36"
+    assert there.build_base.architecture == "aarch64", "packages are installed natively there"
+    assert emulation.require(there.architecture) == "native"
 
 
 def test_a_mirror_that_was_chosen_makes_another_base(settings: Settings) -> None:
