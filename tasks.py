@@ -251,12 +251,14 @@ def make_edf(
     from axolotl_env.squashfs import newest
 
     loaded = load(site=site).settings
+    facts = load_site(loaded.site)
+    store = [f"{loaded.store}:{loaded.store}"] if facts.edf.mount_store and loaded.store.is_dir() else []
     plan = plan_edf(
-        load_site(loaded.site),
+        facts,
         image=image or newest(loaded),
         path=Path(output).expanduser() if output else target(name),
         profile=profile,
-        mounts=mount or (),
+        mounts=(*store, *(mount or ())),
         values=set or (),
         annotations=annotation or (),
         unset=unset or (),

@@ -76,6 +76,9 @@ class Settings(Record):
     partition: str = Field("", description="Slurm partition (default: the cluster's own)")
     time: str = Field("", description="time limit of a job, as Slurm writes it (default: the partition's own)")
     silence: int = Field(60, ge=0, description="minutes without a line in its log after which a job is ended; 0: never")
+    first_step: int = Field(
+        0, ge=0, description="minutes from its start without a loss in its log after which a job is ended; 0: never"
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class SiteEdf(Record):
     """What an EDF needs on a site: mounts, hooks (annotations) and the network profile."""
 
     mounts: tuple[str, ...] = ()
+    mount_store: bool = Field(False, description="mount the store too: the other mounts do not show it")
     annotations: Mapping[str, str] = {}
     network_profile: str = ""
     engine: str = "ce"
@@ -105,7 +109,8 @@ class SiteSlurm(Record):
     gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")
     srun_arguments: tuple[str, ...] = ()
     node_minutes: Mapping[str, int] = Field({}, description="by partition, the most that a job may ask for")
-    fabric: str = Field("", description="libfabric provider that several nodes must use; empty: any network will do")
+    fabric: str = Field("", description="network of several nodes, as slurm/networks.toml knows it; empty: any will do")
+    all_reduce_gb_s: float = Field(0.0, description="bus bandwidth of an all-reduce of 128 MiB; 0: not measured")
     node_cache: str = Field("/tmp", description="node-local folder for Triton and extension caches")  # noqa: S108
 
     @property

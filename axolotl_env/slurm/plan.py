@@ -65,6 +65,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
             requeue=request.requeue,
             output=output,
             silence=60 * settings.silence,
+            first_step=60 * settings.first_step,
             preprocess=training_config.needs_preprocessing(checked.configs[0].content, checked.nodes * processes),
             debug=request.debug,
         ),

@@ -52,6 +52,8 @@ class ScriptInputs:
     """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
     silence: int = 0
     """Seconds without a line in the log after which the training is ended; 0: never."""
+    first_step: int = 0
+    """Seconds without a loss line from the start on after which the training is ended; 0: never."""
     preprocess: bool = True
     prepare: tuple[str, ...] = ()
     """Arguments for Python in the container, to run once before the training."""
@@ -118,7 +120,8 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         wandb_run=inputs.run_folder.name,
         output=str(inputs.output or ""),
         silence=inputs.silence,
-        look_every=min(30, max(1, inputs.silence // 4)),
+        first_step=inputs.first_step,
+        look_every=min([30, *(max(1, limit // 4) for limit in (inputs.silence, inputs.first_step) if limit)]),
     )
 
 

@@ -235,6 +235,24 @@ def test_a_training_that_falls_silent_is_ended(make: Make) -> None:
     assert "; hang: the processes waited for each other in vain" in shown.stderr
 
 
+def test_a_training_that_never_makes_a_step_is_ended_and_one_that_does_goes_on(make: Make) -> None:
+    jobs = []
+    for pause, steps in ((600, 1), (1, 10)):
+        training = make()
+        training.set(steps=steps, pause=pause)
+        # The setting counts minutes; the test has seconds.
+        job = training.submit(AXOLOTL_ENV_FIRST_STEP="1")
+        training.lab.run("scancel", str(job["id"]))
+        script = Path(job["run_folder"], "job.sh")
+        script.write_text(script.read_text().replace("started > 60", "started > 8").replace("sleep 15", "sleep 1"))
+        jobs.append((training, int(training.lab.run("sbatch", "--parsable", script, user=USER)), job))
+    assert [training.lab.wait(number) for training, number, _ in jobs] == ["FAILED", "COMPLETED"]
+    training, number, job = jobs[0]
+    assert "axolotl-env: no step within 60 s" in Path(job["run_folder"], f"logs/{number}.log").read_text()
+    shown = training.lab.invoke("logs", f"--job={number}", user=USER, environ=training.environ)
+    assert "; hang: the processes waited for each other in vain" in shown.stderr
+
+
 def test_a_training_that_is_tried_ends_by_itself_once_it_is_healthy(make: Make) -> None:
     training = make()
     training.set(steps=1000, pause=0.5)

@@ -202,7 +202,8 @@ def test_what_is_wrong_with_the_edf_hides_nothing_of_the_config_and_tells_nothin
 )
 def test_a_flag_that_slurm_would_not_understand_is_one_clear_line(place: Place, flag: str, values: list[str]) -> None:
     for value in values:
-        faults = place.check(**{flag: value})
+        request: dict[str, Any] = {flag: value}
+        faults = place.check(**request)
         assert [fault.split(": ")[0] for fault in faults] == [f"--{flag}"], (value, faults)
 
 
@@ -221,7 +222,8 @@ def test_a_time_that_is_none_is_one_clear_line(place: Place, time: str) -> None:
     ],
 )
 def test_a_flag_in_slurms_own_words_reaches_it_as_it_is(place: Place, flag: str, value: str) -> None:
-    script = place.plan(**{flag: value}).script
+    request: dict[str, Any] = {flag: value}
+    script = place.plan(**request).script
     assert f"#SBATCH --{flag}={value}\n" in script or f'#SBATCH "--{flag}={value}"\n' in script
 
 
@@ -334,8 +336,9 @@ def test_an_assignment_means_what_it_means_in_make_config(place: Place) -> None:
 
 
 def test_the_smoke_test_refuses_flags_that_it_would_not_read(place: Place) -> None:
-    given = {"processes": "2", "data": str(place.config), "force": True, "nodes": "3"}
-    for runtime, unread in (("slurm", ["--processes", "--data", "--force"]), ("local", ["--nodes"])):
+    given = {"processes": "2", "data": str(place.config), "force": True, "nodes": "3", "time": "5", "reservation": "r"}
+    of_the_nodes = ["--nodes", "--time", "--reservation"]
+    for runtime, unread in (("slurm", ["--processes", "--data", "--force"]), ("local", of_the_nodes)):
         with pytest.raises(Exit) as caught:
             tasks.smoke_test(Context(), runtime=runtime, **given)
         assert re.findall(r"- (--\w+): ", str(caught.value)) == unread

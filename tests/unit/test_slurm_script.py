@@ -60,6 +60,7 @@ def test_bash_and_shellcheck_find_nothing_wrong(
             secrets_file=Path("/", odd),
             output=Path("/", odd) if more else None,
             silence=60 if more else 0,
+            first_step=60 if more != bool(array) else 0,
         ),
         site,
     )
