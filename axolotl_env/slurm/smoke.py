@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from axolotl_env import console
 from axolotl_env.edf import engines, flat
 from axolotl_env.errors import BadInputError
-from axolotl_env.settings import Settings
+from axolotl_env.settings import Settings, SiteSlurm
 from axolotl_env.slurm.checks import check_shell
 from axolotl_env.slurm.client import ending_with_us
 from axolotl_env.slurm.follow import follow
 from axolotl_env.slurm.job import JobPlan, JobRequest
 from axolotl_env.slurm.mounts import View
+from axolotl_env.slurm.network import Network, check_fabric
 from axolotl_env.slurm.plan import new_job
 from axolotl_env.slurm.reading import without_prefix
 from axolotl_env.slurm.script import ScriptInputs, render
@@ -31,43 +33,8 @@ from axolotl_env.squashfs import read_manifest
 PROGRAMS = "/opt/axolotl-env/smoke"
 """Where the image keeps the smoke test's own programs."""
 
+BANDWIDTH = Path(__file__).with_name("bandwidth.py")
 VARIABLES = {"PYTHONPATH": PROGRAMS, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "NCCL_DEBUG": "INFO"}
-
-
-@dataclass
-class Fabric:
-    """Which network NCCL says that it uses."""
-
-    wanted: str
-    """As libfabric names its provider, e.g. cxi; empty: the site has none, any will do."""
-    used: set[str] = field(default_factory=set)
-    provider: str = ""
-    missing_library: bool = False
-    plugin_not_found: bool = False
-
-    def read(self, line: str) -> None:
-        """Take in one line of the log."""
-        if found := re.search(r"Using network (\S.*?)\s*$|NET/(Socket|IB)\b", line):
-            self.used.add(found.group(1) or found.group(2))
-        if found := re.search(r"[Ss]elected provider is (\w+)", line):
-            self.provider = found.group(1)
-        self.missing_library |= "libcudart.so could not be found" in line
-        self.plugin_not_found |= "network AWS Libfabric not found" in line
-
-    def faults(self) -> tuple[str, ...]:
-        """Return why the network is not the site's, each with the likely cause."""
-        if not self.wanted:
-            return ()
-        if self.missing_library:
-            return ("NCCL's plugin found no libcudart.so: the image lacks the unversioned name",)
-        if self.plugin_not_found:
-            return ("NCCL knows no network 'AWS Libfabric': does the image set NCCL_NET_PLUGIN?",)
-        if slow := self.used & {"Socket", "IB"}:
-            hook = 'is com.hooks.aws_ofi_nccl.enabled = "true" in the EDF?'
-            return (f"NCCL uses {'/'.join(sorted(slow))}, not {self.wanted}: {hook}",)
-        if self.provider != self.wanted:
-            return (f"libfabric's provider is {self.provider or 'not told'}, not {self.wanted}",)
-        return ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +42,7 @@ class SlurmSmokePlan:
     """What the smoke test on the nodes will do."""
 
     plan: JobPlan
-    fabric: str
+    site: SiteSlurm
     present: None = None
     """The nodes are what is tested: it is never done already."""
 
@@ -106,12 +73,17 @@ def plan_smoke_job(
     """
     check_assignments(request.assignments)
     site, environment, nodes = check_shell(request, settings, dry_run=dry_run, environ=environ)
+    check_fabric(site.slurm)
+    # One node has no network that could be wrong.
+    alone = {"fabric": "", "all_reduce_gb_s": 0.0} if nodes == 1 else {}
+    slurm = site.slurm.model_copy(update=alone)
     started = datetime.now().astimezone()
     run_folder = settings.store / "runs" / f"smoke-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     inside = View(environment.mounts).inside(run_folder)
     if inside is None:
         raise BadInputError(f"{settings.store} is in no mount of the EDF", where="store", hint="add a mount to the EDF")
-    changes = [argument for assignment in request.assignments for argument in ("--set", assignment)]
+    measured = (f"plugins=[probe.ProbePlugin, {BANDWIDTH.stem}.BandwidthPlugin]",) if slurm.all_reduce_gb_s else ()
+    changes = [argument for assignment in (*measured, *request.assignments) for argument in ("--set", assignment)]
     script = render(
         ScriptInputs(
             name="smoke",
@@ -131,7 +103,7 @@ def plan_smoke_job(
             variables=VARIABLES,
             silence=60 * settings.silence,
         ),
-        site.slurm,
+        slurm,
     )
     manifest = read_manifest(Path(environment.image))
     job = new_job(
@@ -141,12 +113,15 @@ def plan_smoke_job(
         environment=environment,
         image_sha256=manifest.sha256 if manifest else "",
         nodes=nodes,
-        processes_per_node=site.slurm.processes_per_node,
+        processes_per_node=slurm.processes_per_node,
         settings=settings,
         started=started,
     )
     files = {"job.sh": script, "edf.toml": flat(environment)}
-    return SlurmSmokePlan(JobPlan(job, files, (run_folder / "work",)), site.slurm.fabric if nodes > 1 else "")
+    if measured:
+        # The folder that python -m starts in is the first that it looks in.
+        files[BANDWIDTH.name] = BANDWIDTH.read_text()
+    return SlurmSmokePlan(JobPlan(job, files, (run_folder / "work",)), slurm)
 
 
 def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
@@ -158,12 +133,12 @@ def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
         MissingError: Slurm is not there or does not answer.
     """
     job = submit(plan.plan)
-    seen, fabric = Observed(), Fabric(plan.fabric)
+    seen, network = Observed(), Network(plan.site)
     with ending_with_us(job.id), console.step(f"Training on {job.nodes} nodes (job {job.id})") as step:
 
         def line(text: str) -> None:
             seen.read(without_prefix(text))
-            fabric.read(text)
+            network.read(text)
             step.show(text)
 
         ending = follow(job.id, (job.log,), on_line=line, on_state=say)
@@ -171,10 +146,10 @@ def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
     processes = job.nodes * job.processes_per_node
     weights = tuple(sorted(p.name for p in (job.run_folder / "work/output").glob("*.safetensors") if p.stat().st_size))
     state = ending.state
-    reasons = judge(seen, returncode=state.exit_code, processes=processes, weights=weights) + fabric.faults()
-    hosts = {str(probe["host"]) for probe in seen.probes}
-    if seen.probes and len(hosts) != job.nodes:
-        reasons += (f"{len(hosts)} of {job.nodes} nodes took part: {', '.join(sorted(hosts))}",)
+    reasons = judge(seen, returncode=state.exit_code, processes=processes, weights=weights)
+    reasons += (*placement_faults(seen.probes, plan.site, job.nodes), *network.faults())
+    if network.measured:
+        console.note(f"all-reduce: {network.measured:.3g} GB/s; the site has {plan.site.all_reduce_gb_s:g} GB/s")
     if state.name != "COMPLETED":
         reasons = (ending.describe()[0], *reasons)
     report = SmokeReport(
@@ -190,6 +165,24 @@ def run_smoke_job(plan: SlurmSmokePlan) -> SmokeReport:
         probes=tuple(seen.probes),
         weights=weights,
         log=str(job.log),
+        all_reduce_gb_s=network.measured,
     )
     report.save(plan.report_path)
     return report
+
+
+def placement_faults(probes: Sequence[Mapping[str, Any]], site: SiteSlurm, nodes: int) -> tuple[str, ...]:
+    """Return what is wrong with where the processes ran: every node takes part, each process has its own GPU."""
+    if not probes:
+        return ()
+    found = []
+    hosts = sorted({str(probe["host"]) for probe in probes})
+    if len(hosts) != nodes:
+        found.append(f"{len(hosts)} of {nodes} nodes took part: {', '.join(hosts)}")
+    places = Counter((str(probe["host"]), str(probe["device"])) for probe in probes)
+    shared = [f"{count} on {device} of {host}" for (host, device), count in sorted(places.items()) if count > 1]
+    if site.gpus_per_node and any(device == "cpu" for _, device in places):
+        found.append("the processes train on CPUs, not on the site's GPUs: does the image's CUDA fit the driver?")
+    elif site.gpus_per_node and shared:
+        found.append(f"processes share a GPU: {', '.join(shared)}")
+    return tuple(found)

@@ -45,6 +45,8 @@ class SmokeReport(Record):
     """What each process said from inside: world size, rank, host, device."""
     weights: tuple[str, ...]
     log: str
+    all_reduce_gb_s: float = 0.0
+    """Measured bus bandwidth between nodes; 0: not measured."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def plan_smoke(
     return SmokePlan(environment, manifest, int(processes), tuple(arguments), mounts, folder, key, present)
 
 
-def check_flags(runtime: str, *, processes: str, data: str, force: bool, nodes: str) -> None:
+def check_flags(runtime: str, *, processes: str, data: str, force: bool, nodes: str, **job: str) -> None:
     """Refuse flags that the chosen way to run the smoke test does not read.
 
     Args:
@@ -152,12 +154,14 @@ def check_flags(runtime: str, *, processes: str, data: str, force: bool, nodes: 
         data: of the local test.
         force: of the local test; on the nodes it is never done already.
         nodes: of the test on the nodes.
+        job: flags of the job on the nodes, by name; each empty unless given.
 
     Raises:
         BadInputError: one that is not read has another value than its default; all of them at once.
     """
     local = {"--processes": processes != PROCESSES, "--data": bool(data), "--force": force}
-    unread = local if runtime == "slurm" else {"--nodes": nodes != NODES}
+    on_nodes = {"--nodes": nodes != NODES, **{f"--{name}": bool(value) for name, value in job.items()}}
+    unread = local if runtime == "slurm" else on_nodes
     faults = tuple(Fault(f"--runtime {runtime} does not read it", flag) for flag, given in unread.items() if given)
     if faults:
         raise BadInputError(

@@ -49,6 +49,8 @@ def test_the_smoke_test_trains_on_all_nodes_as_one_world(smoke: Any) -> None:  #
     assert (smoke["healthy"], smoke["processes"], len(smoke["steps"])) == (True, 2, 5)
     assert {probe["host"] for probe in smoke["probes"]} == {"nid001", "nid002"}
     assert {probe["world_size"] for probe in smoke["probes"]} == {2}
+    # Between two processes on one machine: 128 MiB took less than a minute, and more than nothing.
+    assert 0.002 < smoke["all_reduce_gb_s"] < 1000
 
 
 def test_a_submitted_training_of_two_nodes_is_one_and_its_log_has_the_losses(
