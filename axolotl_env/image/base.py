@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,12 +26,11 @@ ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 CMD ["/bin/bash"]
 """
 
-# A bootstrap takes names, resolver, mirror and apt options over from the building machine: out with them.
-_FORGET = (
-    ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; '
-    'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"; '
-    'echo "# A mirror of Debian goes here, to install packages in a running container." > "$1/etc/apt/sources.list"'
-)
+# What fills it, from outside: see there.
+_FILL = Path(__file__).with_name("bootstrap.sh")
+
+DIGEST = "axolotl-env.base"
+"""Label of a base, and of all that is made from it: the tar's SHA-256. Debian moves: it tells two bases apart."""
 
 
 class BasePlan(Record):
@@ -57,23 +58,29 @@ class BasePlan(Record):
 def plan_base(
     suite: str, packages: Sequence[str], architecture: str, *, mirror: str, epoch: int, store: Path
 ) -> BasePlan:
-    """Return the plan of a base; its key is over all that its content depends on, a mirror that was chosen included."""
+    """Return the plan of a base.
+
+    Its key is over all that its content depends on and that is known beforehand: a mirror that was chosen included,
+    else the suites that apt has here (updates and security are other packages).
+    """
+    # Merged /usr from the start, and said so: the package that would merge it brings the whole of Perl along.
+    merged = ("bin", "sbin", "lib", *(("lib64",) if architecture == "x86_64" else ()))
+    links = "; ".join(f'mkdir -p "$1/usr/{name}"; ln -s usr/{name} "$1/{name}"' for name in merged)
     argv = (
-        "mmdebstrap", "--variant=minbase", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
-        "--components=main", f"--include={','.join(packages)}",
-        # Quicker, under emulation above all: no fsync for each file, no manuals and translations.
-        "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "mmdebstrap", "--variant=extract", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
+        "--components=main", "--include=?essential", "--include=usr-is-merged",
         '--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"',
-        f"--customize-hook={_FORGET}",
+        f"--setup-hook={links}",
+        f'--extract-hook=set -- "$1" {shlex.join(packages)}\n{_FILL.read_text()}',
         suite,
     )  # fmt: skip
-    key = files.content_key([argv, mirror, epoch, DOCKERFILE])
+    suites = [line.split()[2] for line in bootstrap_lines(mirror, suite)]
+    key = files.content_key([argv, mirror, suites, epoch, DOCKERFILE])
+    # What it replaces in the store is a base of the same packages only.
+    line = f"base-{suite}-{architecture}-{files.content_key(list(packages))[:6]}"
     return BasePlan(
         architecture=architecture, key=key, argv=argv, epoch=epoch, suite=suite,
-        mirror=mirror,
-        tar=store / "cache" / f"base-{suite}-{architecture}-{key[:12]}.tar",
+        mirror=mirror, tar=store / "cache" / f"{line}-{key[:12]}.tar",
     )  # fmt: skip
 
 
@@ -81,21 +88,23 @@ def require_programs(plan: BasePlan) -> str:
     """Return mmdebstrap's path.
 
     Raises:
-        MissingError: it, or what it needs for another architecture, is not installed.
+        MissingError: it is not installed.
     """
-    if plan.architecture != platform.machine():
-        process.find("arch-test", package="arch-test", needed_for="bootstrap Debian for another architecture")
     return process.find("mmdebstrap", package="mmdebstrap", needed_for="bootstrap the image's Debian")
 
 
-def bootstrap(plan: BasePlan) -> Path:
+def bootstrap(plan: BasePlan, *, fresh: bool = False) -> Path:
     """Return the tar of the base, made now if it is not in the store.
+
+    Args:
+        plan: of the base.
+        fresh: make it now although it is there.
 
     Raises:
         MissingError: mmdebstrap is not installed.
         WorkFailedError: the mirror does not answer or lacks a package; nothing is left behind.
     """
-    if plan.tar.is_file():
+    if plan.tar.is_file() and not fresh:
         return plan.tar
     sources = bootstrap_lines(plan.mirror, plan.suite)
     program = require_programs(plan)
@@ -116,11 +125,12 @@ def bootstrap(plan: BasePlan) -> Path:
                 where=f"mirror {mirror}",
                 hint="is the mirror reachable? another one: the setting debian_mirror",
             ) from error
-    for old in set(plan.tar.parent.glob(f"base-{plan.suite}-{plan.architecture}-*.tar")) - {plan.tar}:
+    for old in set(plan.tar.parent.glob(f"{plan.tar.name.rpartition('-')[0]}-*.tar")) - {plan.tar}:
         old.unlink(missing_ok=True)
     return plan.tar
 
 
+@cache
 def bootstrap_lines(mirror: str, suite: str) -> tuple[str, ...]:
     """Return the sources.list to bootstrap from: the mirror given, or what apt uses here.
 

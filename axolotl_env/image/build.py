@@ -7,7 +7,7 @@ from pathlib import Path
 
 from axolotl_env import console, emulation, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
-from axolotl_env.image.base import DOCKERFILE, BasePlan, bootstrap, require_programs
+from axolotl_env.image.base import DIGEST, DOCKERFILE, BasePlan, bootstrap, require_programs
 from axolotl_env.image.engine import Engine
 from axolotl_env.image.given import GivenBase, absent, parse_reference
 from axolotl_env.image.model import Image
@@ -40,7 +40,7 @@ def _build(plan: ImagePlan, engine: Engine) -> list[str]:
     for notice in plan.notices:
         console.warn(notice)
     for base in _bootstrapped(plan):
-        _load_base(base, engine, plan.store)
+        _load_base(base, engine, plan)
     # Once more: a bootstrap takes minutes, and others use the disk too.
     _raise(_disk_faults(plan, engine))
     with console.step(f"build {plan.name}") as step:
@@ -55,14 +55,19 @@ def _bootstrapped(plan: ImagePlan) -> tuple[BasePlan, ...]:
     return tuple(dict.fromkeys(base for base in (plan.build_base, plan.base) if isinstance(base, BasePlan)))
 
 
-def _load_base(base: BasePlan, engine: Engine, store: Path) -> None:
-    if engine.find(base.name):
+def _load_base(base: BasePlan, engine: Engine, plan: ImagePlan) -> None:
+    found = engine.find(base.name)
+    if found and not plan.force:
         return
-    tar = bootstrap(base)
+    tar = bootstrap(base, fresh=plan.force)
+    labels = {DIGEST: f"sha256:{files.sha256(tar)}"}
+    # Debian has not moved: what is made from the base need not be made again.
+    if found and labels.items() <= (found["Config"]["Labels"] or {}).items():
+        return
     with console.step(f"load {base.name}") as step:
         engine.build(
-            dockerfile=DOCKERFILE, context={"base.tar": tar}, links={}, name=base.name, labels={}, buildargs={},
-            flavour="base", platform=base.platform, log=store / "logs/build-base.log", show=step.show,
+            dockerfile=DOCKERFILE, context={"base.tar": tar}, links={}, name=base.name, labels=labels, buildargs={},
+            flavour="base", platform=base.platform, log=plan.store / "logs/build-base.log", show=step.show,
         )  # fmt: skip
     _check_architecture(engine, base.name, base.architecture)
 

@@ -1,6 +1,6 @@
 """Make everything that a short training needs, offline: a tiny random Llama, a tokenizer, data, a config.
 
-Runs inside the image: ``python prepare.py FOLDER [--data FILE] [--set KEY=VALUE …]``. Both kinds of data of
+Runs inside the image: ``python prepare.py FOLDER [--data FILE] [--set KEY=VALUE …] [--train]``. Both kinds of data of
 the usual fine-tuning are there: conversations (from/value, as ShareGPT writes them) and plain text.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, help="train on these conversations instead of made ones")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config")
+    parser.add_argument("--train", action="store_true", help="then train, in this process")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +41,10 @@ def main() -> None:
         config[key] = yaml.safe_load(value)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     print(f"prepared {folder}/config.yaml")
+    if options.train:
+        # What both need is imported once: a minute less where the image is emulated.
+        sys.argv = ["axolotl.cli.train", str(folder / "config.yaml")]
+        runpy.run_module("axolotl.cli.train", run_name="__main__", alter_sys=True)
 
 
 def write_data(folder: Path) -> tuple[list[Any], list[Any]]:

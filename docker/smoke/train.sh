@@ -8,10 +8,10 @@ folder=$1
 processes=$2
 shift 2
 python=/opt/axolotl/bin/python
-"$python" "$here/prepare.py" "$folder" "$@"
 export PYTHONPATH="$here" HF_HUB_OFFLINE=1 AXOLOTL_DO_NOT_TRACK=1 WANDB_MODE=disabled
 if [ "$processes" = 1 ]; then
-    exec "$python" -m axolotl.cli.train "$folder/config.yaml"
+    exec "$python" "$here/prepare.py" "$folder" --train "$@"
 fi
+"$python" "$here/prepare.py" "$folder" "$@"
 exec "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
     -m axolotl.cli.train "$folder/config.yaml"
