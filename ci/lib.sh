@@ -204,6 +204,18 @@ CONF
     die 3 "Podman cannot run a container here: ${said##*$'\n'}"
 }
 
+# Programs of an architecture (as uname -m says it) must run in containers: natively, or by the qemu that the kernel is
+# told of, which installing it does not do where binfmt_misc is not mounted (containers, small virtual machines).
+ensure_emulation() {
+    local folder=/proc/sys/fs/binfmt_misc
+    [[ $(uname -m) == "$1" || -e $folder/qemu-$1 ]] && return
+    if [[ ! -e $folder/register ]]; then
+        say "setting up emulation of $1: mount -t binfmt_misc none $folder"
+        mount -t binfmt_misc none "$folder" || return
+    fi
+    [[ -e $folder/qemu-$1 ]] || update-binfmts --enable "qemu-$1"
+}
+
 # --- all of it ------------------------------------------------------------------------------------------------
 
 set_up() {

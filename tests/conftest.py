@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from axolotl_env import emulation
+from axolotl_env.errors import MissingError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,10 +40,22 @@ def invoke() -> Invoke:
 @pytest.fixture(scope="session")
 def squashfs() -> Path:
     """The real ``cpu`` squashfs: built by the first test that asks for it, found by the others."""
-    built = run_invoke("build-image", "--flavour", "cpu", "--json")
-    assert built.returncode == 0, built.stderr
-    import json
+    return build_squashfs("cpu")
 
+
+@pytest.fixture(scope="session")
+def gh200_squashfs() -> Path:
+    """The real ``gh200`` squashfs, for arm64 on any machine; without cut-cross-entropy where there is no GitHub."""
+    try:
+        emulation.require("aarch64")
+    except MissingError as error:
+        pytest.skip(f"{error.fault.what}: {error.fault.hint}")
+    return build_squashfs("gh200", "--cce", "auto")
+
+
+def build_squashfs(flavour: str, *more: str) -> Path:
+    built = run_invoke("build-image", "--flavour", flavour, *more, "--json")
+    assert built.returncode == 0, built.stderr
     return Path(json.loads(built.stdout)["squashfs"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -84,7 +83,7 @@ def plan_base(
     )  # fmt: skip
 
 
-def require_programs(plan: BasePlan) -> str:
+def find_mmdebstrap() -> str:
     """Return mmdebstrap's path.
 
     Raises:
@@ -107,7 +106,7 @@ def bootstrap(plan: BasePlan, *, fresh: bool = False) -> Path:
     if plan.tar.is_file() and not fresh:
         return plan.tar
     sources = bootstrap_lines(plan.mirror, plan.suite)
-    program = require_programs(plan)
+    program = find_mmdebstrap()
     # Not the whole address: apt's own may hold a password.
     mirror = urlsplit(sources[0].split()[1]).hostname if sources else "mmdebstrap's default"
     with (

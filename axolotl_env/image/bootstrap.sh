@@ -9,9 +9,11 @@ root=$1
 shift
 
 # This machine's settings of dpkg must not decide what the base holds: the folder's take their place below.
-# No fsync for each file; no manuals and translations, also those that mmdebstrap has unpacked.
+# No fsync for each file; no manuals and translations, also those that mmdebstrap has unpacked. What depends on what
+# apt sees to: this dpkg takes a package for all architectures as one of this machine's, and would refuse it.
 cat > "$root/etc/dpkg/dpkg.cfg.d/99bootstrap" << 'CFG'
 force-unsafe-io
+force-depends
 path-exclude=/usr/share/man/*
 path-exclude=/usr/share/locale/*
 path-exclude=/usr/share/doc/*
@@ -33,7 +35,7 @@ unshare --mount sh -euc '
     mount --bind "$root/etc/dpkg" /etc/dpkg
     export HOME=/nonexistent APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
     # All of them at once and in any order, as they need each other.
-    dpkg --root="$root" --log=/dev/null --force-depends --install "$root"/var/cache/apt/archives/*.deb
+    dpkg --root="$root" --log=/dev/null --install "$root"/var/cache/apt/archives/*.deb
     apt-get --yes -o DPkg::Options::="--root=$root" -o DPkg::Options::=--log=/dev/null install "$@"
 ' sh "$root" "$@"
 
@@ -43,6 +45,9 @@ if [ -e "$root$bundle.real" ]; then
     mv "$root$bundle.real" "$root$bundle"
     chroot "$root" "$bundle"
 fi
+
+# What was forced above must be whole in the folder's own eyes.
+chroot "$root" apt-get check
 
 # A bootstrap takes names, resolver, mirror and settings over from the building machine: out with them.
 for name in hostname resolv.conf; do

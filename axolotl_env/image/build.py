@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from axolotl_env import console, emulation, files
 from axolotl_env.errors import Fault, MissingError, WorkFailedError
-from axolotl_env.image.base import DIGEST, DOCKERFILE, BasePlan, bootstrap, require_programs
+from axolotl_env.image.base import DIGEST, DOCKERFILE, BasePlan, bootstrap, find_mmdebstrap
 from axolotl_env.image.engine import Engine
 from axolotl_env.image.given import GivenBase, absent, parse_reference
 from axolotl_env.image.model import Image
@@ -78,7 +78,8 @@ def _check(plan: ImagePlan, engine: Engine) -> None:
     new_bases = [base for base in _bootstrapped(plan) if not base.tar.is_file() and not engine.find(base.name)]
     if isinstance(plan.base, GivenBase) and not engine.find(plan.base.name):
         faults.append(absent(parse_reference(plan.base.reference), engine.name).fault)
-    for check in (partial(emulation.require, plan.architecture), *(partial(require_programs, b) for b in new_bases)):
+    checks: list[Callable[[], object]] = [partial(emulation.require, plan.architecture)]
+    for check in [*checks, find_mmdebstrap] if new_bases else checks:
         try:
             check()
         except MissingError as error:

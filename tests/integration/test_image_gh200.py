@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 
-from axolotl_env import emulation
-from axolotl_env.errors import MissingError
 from axolotl_env.image import Image, build_image, plan_image
 from axolotl_env.settings import load
-from tests.integration.test_image_leftovers import foreign_programs
+from tests.conftest import Invoke
+from tests.integration.test_image_leftovers import foreign_programs, leftovers
 
-pytestmark = [pytest.mark.engine, pytest.mark.gh200]
+# The first one builds: ten minutes on a machine that does nothing else.
+pytestmark = [pytest.mark.engine, pytest.mark.gh200, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def image() -> Image:
-    """The real ``gh200`` image, without cut-cross-entropy where GitHub cannot be reached."""
-    try:
-        emulation.require("aarch64")
-    except MissingError as error:
-        pytest.skip(error.fault.what)
+def image(gh200_squashfs: Path) -> Image:  # noqa: ARG001 - it is built with its squashfs, once a run
+    """The image that the squashfs is made from."""
     return build_image(plan_image(load().settings, flavour="gh200", cce="auto"))
 
 
@@ -50,6 +48,23 @@ def test_every_program_and_library_in_it_is_arm64(image: Image) -> None:
     if not image.layers:
         pytest.skip("this engine does not show its layers")
     assert foreign_programs(image) == []
+
+
+def test_no_layer_holds_what_only_its_build_needed(image: Image) -> None:
+    if not image.layers:
+        pytest.skip("this engine does not show its layers")
+    assert leftovers(image.layers) == []
+
+
+def test_the_smoke_test_trains_in_it(gh200_squashfs: Path, invoke: Invoke, tmp_path: Path) -> None:
+    edf = tmp_path / "gh200.toml"
+    edf.write_text(f'image = "{gh200_squashfs}"\n')
+    done = invoke("smoke-test", "--edf", edf, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["healthy"]
+    assert len(report["steps"]) == 5
+    assert report["weights"]
 
 
 def test_cuda_home_is_a_toolkit_of_torchs_cuda_with_plain_names(image: Image, run: docker.DockerClient) -> None:
