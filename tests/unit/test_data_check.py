@@ -9,7 +9,6 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -375,13 +374,6 @@ def test_later_types_that_arrow_does_not_cast_are_told(more: dict[str, Any], lat
     column.learn(first)
     column.learn({"any": "x", "meta": {"b": 1.5}})
     assert bool(column.deviation(more)) == late
-    # The strict decoder lets nothing pass that the slow look refuses.
-    decoder = msgspec.json.Decoder(column.decoder_type({}))
-    try:
-        decoder.decode(json.dumps(more))
-    except msgspec.ValidationError:
-        return
-    assert not late
 
 
 def test_a_type_that_changes_after_ten_megabytes_is_told_with_its_line(large: Path, tmp_path: Path) -> None:

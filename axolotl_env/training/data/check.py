@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import tomllib
@@ -133,6 +134,8 @@ class _Run:
         for hit in tally.hits:
             self._keep(hit.rule, self.total.lines + hit.line, hit.column, hit.values)
         tally.hits = []
+        if tally.crlf and not self.total.crlf:
+            self.found("crlf", 0, 0, {})
         self.total.merge(tally)
 
     # ---- formats ----
@@ -145,18 +148,17 @@ class _Run:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.found("utf-16", 0, 1, {})
             return
-        lines, cut, _ = sources.split(head)
         if found := spread(self.source):
             self.found("pretty-printed", 0, 0, {})
             if found.error:
                 self.found("json", found.error.lineno - 1, found.error.colno, {"why": found.error.msg})
             self._elements(found.data, iter(found.elements))
             return
-        self._settle_shape(lines)
+        self._settle_shape(io.BytesIO(head[: 1 << 20]).readlines())
         learner = self._checker()
-        self.add(learner.lines(lines, first=True, cut=cut))
+        for number, piece in enumerate(sources.pieces(head)):
+            self.add(learner.check(piece.data, piece.lines, first=not number, cut=piece.cut))
         self._on_bytes(len(head))
-        self._crlf(found=b"\r\n" in head)
         if self.source.compression or len(head) < self.source.size:
             self._rest(len(head), learner.learned)
 
@@ -167,12 +169,7 @@ class _Run:
         work: Iterator[workers.Piece] = cut(self.source, start)
         for part in workers.mapped(workers.check_lines, setup, work, self._processes):
             self.add(part.tally)
-            self._crlf(found=part.crlf)
             self._on_bytes(0 if self.source.compression else part.size)
-
-    def _crlf(self, *, found: bool) -> None:
-        if found and not self.total.counts["crlf"]:
-            self.found("crlf", 0, 0, {})
 
     def list(self) -> None:
         """Check one JSON list; its elements stay where they are in the mapped file."""
@@ -188,12 +185,12 @@ class _Run:
         self._place = lambda line, column: place(data, offsets[line], column)
         checker: BlockChecker | None = None
         while batch := list(islice(found, 1000)):
-            texts = [element.text for element in batch]
+            texts = [element.text + b"\n" for element in batch]
             if checker is None:
                 self._settle_shape(texts)
                 checker = self._checker()
             offsets.extend(element.offset for element in batch)
-            self.add(checker.lines(texts))
+            self.add(checker.check(b"".join(texts), texts))
             self._on_bytes(sum(map(len, texts)))
 
     def _not_one_document(self, error: Exception) -> None:
@@ -260,25 +257,21 @@ def repeats(hashes: array[int]) -> list[tuple[int, int]]:
     """Return (line, first line that is the same) for every repeated line; a hash of 0 stands for no sample."""
     if len(hashes) < 100_000:
         seen: dict[int, int] = {}
-        firsts = ((line, seen.setdefault(value, line)) for line, value in enumerate(hashes) if value)
-        return [(line, first) for line, first in firsts if line != first]
+        found = ((line, seen.setdefault(value, line)) for line, value in enumerate(hashes) if value)
+        return [(line, before) for line, before in found if line != before]
     # A set of Python's own integers would take ten times the memory.
-    import pyarrow
-    import pyarrow.compute as compute
+    import numpy
 
-    values = pyarrow.Array.from_buffers(pyarrow.uint64(), len(hashes), [None, pyarrow.py_buffer(hashes)])
-    order = compute.array_sort_indices(values)  # stable: equal values stay in the order of their lines
-    ordered = values.take(order)
-    found = []
-    previous, first = -1, 0
-    for at in compute.indices_nonzero(compute.equal(ordered[1:], ordered[:-1])):
-        number = at.as_py()
-        if number != previous + 1:
-            first = order[number].as_py()
-        previous = number
-        if ordered[number].as_py():
-            found.append((order[number + 1].as_py(), first))
-    return sorted(found)
+    values = numpy.frombuffer(hashes, numpy.uint64)
+    ordered = numpy.sort(values)
+    if not numpy.any((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)):
+        return []
+    order = numpy.argsort(values, kind="stable")  # equal values stay in the order of their lines
+    ordered = values[order]
+    starts = numpy.flatnonzero(numpy.diff(ordered, prepend=ordered[0] + 1))  # where each value comes first
+    first = numpy.repeat(order[starts], numpy.diff(starts, append=len(order)))
+    again = (order != first) & (ordered != 0)
+    return sorted(zip(order[again].tolist(), first[again].tolist(), strict=True))
 
 
 def place(data: bytes | mmap.mmap, offset: int, column: int) -> tuple[int, int]:

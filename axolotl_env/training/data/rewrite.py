@@ -126,10 +126,11 @@ def read(source: Source) -> Iterator[Line]:
 
 def _lines(source: Source) -> Iterator[Line]:
     number = 0
-    for lines, cut, _ in sources.blocks(source, 0):
+    for block in sources.blocks(source, 0):
+        lines = block.lines
         for position, line in enumerate(lines, start=1):
             number += 1
-            yield _line(number, line.removesuffix(b"\n"), last=cut and position == len(lines))
+            yield _line(number, line.removesuffix(b"\n"), last=block.cut and position == len(lines))
 
 
 def _line(number: int, text: bytes, *, last: bool) -> Line:

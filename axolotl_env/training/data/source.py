@@ -7,7 +7,7 @@ import io
 import mmap
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 Format = Literal["jsonl", "list", "parquet"]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Bytes that are decoded at a time: they stay in the processor's cache."""
 
-RANGE = 16 << 20
-"""Bytes that a worker process takes at a time."""
+RANGE = 4 << 20
+"""Bytes that a worker process takes at a time: even where each line needs a slow look, a moment's work."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 _AS_TEXT = b'{"text":'
+
+
+_DAMAGE = (EOFError, zlib.error, OSError)
+"""What the readers of archives raise."""
 
 
 class UnreadableError(ValueError):
@@ -69,7 +73,7 @@ def identify(path: Path) -> Source:
     try:
         with opened(source) as stream:
             start = stream.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except (OSError, EOFError, zlib.error):
+    except _DAMAGE:
         start = b""
     return source._replace(format="list") if start.startswith(b"[") else source
 
@@ -87,9 +91,12 @@ def opened(source: Source) -> IO[bytes]:
 
 
 def head(source: Source) -> bytes:
-    """Return what datasets learns the types from: the first 10 MB, to the end of the line."""
-    with _reading(source), opened(source) as stream:
-        return stream.read(LEARNED_BYTES) + stream.readline()
+    """Return what datasets learns the types from: the first 10 MB, to the end of the line.
+
+    Of a damaged archive it is what comes before the damage; :func:`blocks` is the one that raises.
+    """
+    with opened(source) as stream:
+        return _whole_lines(stream, LEARNED_BYTES)[0]
 
 
 def ranges(source: Source, start: int, size: int = RANGE) -> Iterator[tuple[int, int]]:
@@ -104,16 +111,25 @@ def ranges(source: Source, start: int, size: int = RANGE) -> Iterator[tuple[int,
 
 
 class Lines(NamedTuple):
-    """Lines with their line feeds; the last of a file has one too, and ``cut`` says that it had none."""
+    """Whole lines; the last of a file has its line feed here too, and ``cut`` says that it had none."""
 
-    lines: list[bytes]
+    data: bytes
     cut: bool
     size: int
 
+    @property
+    def lines(self) -> list[bytes]:
+        """Each line, with its line feed."""
+        return io.BytesIO(self.data).readlines()
+
 
 def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK) -> Iterator[Lines]:
-    """Yield the lines of a byte range of a plain file, or of all that follows in a compressed one."""
-    with _reading(source), opened(source) as stream:
+    """Yield the lines of a byte range of a plain file, or of all that follows in a compressed one.
+
+    Raises:
+        UnreadableError: an archive is damaged; all whole lines before the damage came.
+    """
+    with opened(source) as stream:
         if source.compression:
             for at in range(0, start, BLOCK):  # an archive cannot be entered in the middle
                 stream.read(min(BLOCK, start - at))
@@ -121,28 +137,44 @@ def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK
             stream.seek(start)
         position = start
         while end is None or position < end:
-            found = _lines(stream, size, None if end is None else end - position)
-            if not found.lines:
+            data, error = _whole_lines(stream, size if end is None else min(size, end - position))
+            if data:
+                position += len(data)
+                yield split(data)
+            if error:
+                raise UnreadableError(str(error)) from error
+            if not data:
                 return
-            position += found.size
-            yield found
 
 
-def split(block: bytes) -> Lines:
+def pieces(data: bytes) -> Iterator[Lines]:
+    """Yield the lines of a piece of a file in blocks."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + BLOCK) + 1 or len(data)
+        yield split(data[start:end])
+        start = end
+
+
+def split(data: bytes) -> Lines:
     """Return the lines of a piece of a file."""
-    return _lines(io.BytesIO(block), -1, None)
+    cut = bool(data) and not data.endswith(b"\n")
+    # Equal lines are found by their hash: the last one must not differ by its line feed.
+    return Lines(data + b"\n" if cut else data, cut, len(data))
 
 
-def _lines(stream: IO[bytes], hint: int, room: int | None) -> Lines:
-    lines = stream.readlines(hint)
-    size = sum(map(len, lines))
-    while room is not None and size > room:  # readlines() knows no end, and what follows is another's
-        size -= len(lines.pop())
-    cut = bool(lines) and not lines[-1].endswith(b"\n")
-    if cut:
-        # Equal lines are found by their hash: the last one must not differ by its line feed.
-        lines[-1] += b"\n"
-    return Lines(lines, cut, size)
+def _whole_lines(stream: IO[bytes], size: int) -> tuple[bytes, Exception | None]:
+    """Read at least ``size`` bytes, to the end of the line; of what a damaged archive ends with, the whole lines."""
+    parts = []
+    try:
+        while size > 0 and (part := stream.read1(size)):  # type: ignore[attr-defined]  # read() loses what came before an error
+            parts.append(part)
+            size -= len(part)
+        parts.append(b"" if parts and parts[-1].endswith(b"\n") else stream.readline())
+    except _DAMAGE as error:
+        data = b"".join(parts)
+        return data[: data.rfind(b"\n") + 1], error
+    return b"".join(parts), None
 
 
 class Element(NamedTuple):
@@ -162,7 +194,7 @@ def elements(source: Source) -> tuple[bytes | mmap.mmap, Iterator[Element]]:
     """
     data: bytes | mmap.mmap
     if source.compression:
-        with _reading(source), opened(source) as stream:
+        with _reading(), opened(source) as stream:
             data = stream.read()
     else:
         with source.path.open("rb") as file:
@@ -215,13 +247,10 @@ def rows(source: Source, group: int) -> Iterator[dict[str, Any]]:
         raise UnreadableError(str(error)) from error
 
 
-class _Reading(AbstractContextManager[None]):
-    """Turns the many errors of a damaged archive into one."""
-
-    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
-        if isinstance(error, (EOFError, zlib.error, OSError)):
-            raise UnreadableError(str(error)) from error
-
-
-def _reading(source: Source) -> AbstractContextManager[None]:
-    return _Reading() if source.compression else nullcontext()
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn the many errors of a damaged archive into one."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise UnreadableError(str(error)) from error
