@@ -99,6 +99,7 @@ def _own(path: Path, found: Mapping[str, bytes]) -> tuple[dict[str, str], dict[s
             "flavour": manifest["flavour"],
             "architecture": manifest["architecture"],
             "torch": versions["torch"],
+            "axolotl from": labels.get("axolotl-env.source", "index"),
             "cut-cross-entropy": labels.get("axolotl-env.cce", "none"),
             "base": "@".join(labels[key] for key in _BASE_LABELS if labels.get(key)),
             "lock": labels.get("axolotl-env.lock", "unknown"),
