@@ -156,7 +156,7 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
         if not dry_run or shutil.which("sinfo"):
             faults += limit_faults(
                 nodes=nodes,
-                seconds=seconds(settings.time),
+                time=seconds(settings.time),
                 partition=settings.partition,
                 account=settings.account,
                 reservation=request.reservation,

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from axolotl_env import files
-from axolotl_env.errors import Fault
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.flags import TASK
 from axolotl_env.slurm.mounts import View
 from axolotl_env.training import Document, Reference, assign, parse_config, read_config, references
@@ -75,8 +75,17 @@ def load(text: str) -> Mapping[str, Any]:
 
 
 def dump(content: Mapping[str, Any]) -> str:
-    """Return a config as text that reads the same."""
-    return yaml.dump(dict(content), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    """Return a config as text that reads the same.
+
+    Raises:
+        BadInputError: a value is none that a file could hold.
+    """
+    try:
+        return yaml.dump(dict(content), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    except UnicodeEncodeError as error:
+        raise BadInputError(
+            f"half of a character ({error.object[error.start]!a}) cannot be written", hint="write the whole one"
+        ) from error
 
 
 def path_faults(content: Mapping[str, object], config: Path, view: View) -> Iterator[Fault]:
