@@ -161,7 +161,8 @@ def test_the_list_says_of_each_image_what_it_is_who_uses_it_and_whether_it_is_st
     invoke: Invoke, store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "edf").mkdir()
-    (tmp_path / "edf/mine.toml").write_text(f'image = "{store}/images/foreign.sqsh"\n')
+    (tmp_path / "link").symlink_to(store)
+    (tmp_path / "edf/mine.toml").write_text(f'image = "{tmp_path}/link/images/foreign.sqsh"\n')
     (tmp_path / "edf/broken.toml").write_text("image = \n")
     done = invoke("list-images", "--json", env={"AXOLOTL_ENV_STORE": str(store), "EDF_PATH": str(tmp_path / "edf")})
     assert done.returncode == 0, done.stderr
