@@ -274,6 +274,22 @@ def test_faults_and_a_slurm_that_does_not_answer_are_told_together(place: Place,
     ]
 
 
+def test_data_that_does_not_fit_the_configs_mapping_is_refused_with_the_line(place: Place) -> None:
+    data = place.folder / "data.jsonl"
+    data.write_text('{"text": "one"}\n{"body": "two"}\n{"text": "three"\n')
+    place.keys["datasets"] = [{"path": "data.jsonl", "type": "completion"}]
+    faults = place.check()
+    assert [fault.removeprefix(f"{data}:")[:2] for fault in faults] == ["2:", "3:"]
+
+
+def test_of_large_data_only_the_head_is_read(place: Place) -> None:
+    data = place.folder / "data.jsonl"
+    place.keys["datasets"] = [{"path": "data.jsonl", "type": "completion"}]
+    lines = "".join(json.dumps({"text": f"{number} " + "x" * 99_985}) + "\n" for number in range(120))
+    data.write_text(lines + "no JSON\n")
+    assert place.check() == ()
+
+
 @pytest.mark.parametrize("written", ["./zero3.json", "zero3.json", "deepspeed/zero3.json"])
 def test_a_missing_file_comes_with_the_nearest_name(place: Place, written: str) -> None:
     nearest = (place.folder / written).with_name("zero2.json")

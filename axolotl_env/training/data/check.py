@@ -67,6 +67,7 @@ def check_file(
     on_finding: OnFinding = lambda _finding: None,
     on_bytes: OnBytes = lambda _count: None,
     processes: int = 0,
+    head_only: bool = False,
 ) -> DataFile:
     """Check one file of samples.
 
@@ -76,12 +77,15 @@ def check_file(
         on_finding: called with each finding that is kept, as soon as it is found, in the order of the file.
         on_bytes: called with the number of bytes of the file that were checked since the last call.
         processes: worker processes; 0: one a core, and none for a small file.
+        head_only: of a large file only what datasets learns the types from; no large list or Parquet file at all.
 
     Raises:
         BadInputError: the file cannot be opened.
     """
     source = sources.identify(path)
-    run = _Run(source, shape, on_finding, on_bytes, processes)
+    run = _Run(source, shape, on_finding, on_bytes, processes, head_only=head_only)
+    if head_only and source.format != "jsonl" and source.size > SMALL:
+        return run.result()
     try:
         {"jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
     except UnreadableError as error:
@@ -93,11 +97,19 @@ class _Run:
     """One file being checked: the sum so far, and the findings that are kept."""
 
     def __init__(
-        self, source: Source, shape: Shape | None, on_finding: OnFinding, on_bytes: OnBytes, processes: int
+        self,
+        source: Source,
+        shape: Shape | None,
+        on_finding: OnFinding,
+        on_bytes: OnBytes,
+        processes: int,
+        *,
+        head_only: bool,
     ) -> None:
         self.source = source
         self.total = Tally()
         self._shape = shape
+        self._head_only = head_only
         self._on_finding = on_finding
         self._on_bytes = on_bytes
         self._processes = processes or (1 if source.size < SMALL else len(os.sched_getaffinity(0)))
@@ -159,7 +171,7 @@ class _Run:
         for number, piece in enumerate(sources.pieces(head)):
             self.add(learner.check(piece.data, piece.lines, first=not number, cut=piece.cut))
         self._on_bytes(len(head))
-        if self.source.compression or len(head) < self.source.size:
+        if not self._head_only and (self.source.compression or len(head) < self.source.size):
             self._rest(len(head), learner.learned)
 
     def _rest(self, start: int, columns: Column) -> None:
