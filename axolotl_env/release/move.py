@@ -90,9 +90,15 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
             notice = f"{why}: the pin {current.tag} is used"
             return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
         found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
+    older = Version(found.version) < Version(current.version)
+    notices = (
+        found.notice,
+        f"{found.tag} is a prerelease" * found.prerelease,
+        f"{found.tag} is older than {current.tag}, which is pinned" * older,
+    )
     plan = PinPlan(
         current=current, target=current, latest=found.tag if to in ("", "latest") else "",
-        notices=tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice),
+        notices=tuple(filter(None, notices)),
     )  # fmt: skip
     if found.version == current.version:
         target = current.model_copy(update={"commit": same_commit(current, found)})
@@ -161,21 +167,25 @@ def move_pin(plan: PinPlan, learnt: Mapping[Path, str] | None = None) -> None:
     Args:
         plan: what to write.
         learnt: more files that belong to the release, written before.
+
+    Raises:
+        ConflictError: another run moves the pin.
     """
     texts = {**(learnt or {}), **plan.texts}
-    old = {path: path.read_text() for path in texts if path.is_file()}
     written: list[Path] = []
-    try:
-        for path, text in texts.items():
-            files.write(path, text)
-            written.append(path)
-    except BaseException:
-        for path in written:
-            if path in old:
-                files.write(path, old[path])
-            else:
-                path.unlink()
-        raise
+    with files.lock(PIN, what="the pin"):
+        old = {path: path.read_text() for path in texts if path.is_file()}
+        try:
+            for path, text in texts.items():
+                files.write(path, text)
+                written.append(path)
+        except BaseException:
+            for path in written:
+                if path in old:
+                    files.write(path, old[path])
+                else:
+                    path.unlink()
+            raise
 
 
 def _github(settings: Settings) -> GitHub:

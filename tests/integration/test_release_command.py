@@ -198,6 +198,14 @@ def test_a_look_goes_on_with_the_pin_where_github_refuses(checkout: Path, server
     assert re.search(rf"warning: .*too many questions.* the pin {TAG} is used", done.stderr)
 
 
+def test_a_latest_that_is_older_than_the_pin_is_said(checkout: Path, server: Server) -> None:
+    server.release("v0.1.0")
+    index(server)
+    done = pin(checkout, server.url)
+    assert done.returncode == 0
+    assert f"warning: v0.1.0 is older than {TAG}, which is pinned" in done.stderr
+
+
 def index(server: Server, *filenames: str) -> None:
     server.answers["/simple/axolotl/"] = [Answer({"files": [{"filename": name} for name in filenames]})]
 
