@@ -448,6 +448,7 @@ def check_config(
         "nodes": "nodes of the job, for the number of steps (default: 1)",
         "fix": "write a mended copy to this file (.gz and .zst are compressed), and a list of what it dropped",
         "force": "replace the mended copy if it is there",
+        "dry_run": "with --fix: say what would be mended and dropped, and write nothing",
         "site": SITE,
         "json": JSON,
     },
@@ -459,6 +460,7 @@ def check_data(
     nodes: str = "1",
     fix: str = "",
     force: bool = False,
+    dry_run: bool = False,
     site: str = "",
     json: bool = False,
 ) -> None:
@@ -466,15 +468,13 @@ def check_data(
 
     Example: invoke check-data --data conversations.jsonl --config axolotl.yaml
     """
-    from axolotl_env import console, training
+    from axolotl_env import training
     from axolotl_env.settings import load, load_site
 
     if fix:
-        made = training.mend_data(tuple(data or ()), fix, config, force=force)
-        console.note(f"{made.file}: {made.samples:,} samples, {made.mended:,} of them mended")
-        if made.dropped:
-            console.note(f"{made.dropped_file}: {made.dropped:,} dropped, each with its reason")
-        data = [made.file]
+        made = training.mend_data(tuple(data or ()), fix, config, force=force, dry_run=dry_run)
+        training.show_rewritten(made, dry_run=dry_run)
+        data = data if dry_run else [made.file]
     where = load_site(load(site=site).settings.site)
     training.show_data(training.check_data(tuple(data or ()), config, nodes=nodes, site=where), json=json)
 
@@ -486,6 +486,7 @@ def check_data(
         "output": "file to write, JSONL (.gz and .zst are compressed)",
         "config": "axolotl YAML that says which fields of the input hold what (default: as the first samples look)",
         "force": "replace the output if it is there",
+        "dry_run": "say what would be written and dropped, and write nothing",
         "json": JSON,
     },
 )
@@ -496,6 +497,7 @@ def convert_data(
     output: str = "",
     config: str = "",
     force: bool = False,
+    dry_run: bool = False,
     json: bool = False,
 ) -> None:
     """[inputs] Write a data set in another shape.
@@ -504,13 +506,10 @@ def convert_data(
     """
     from axolotl_env import console, training
 
-    made = training.convert_data(data, output, to, config, force=force)
+    made = training.convert_data(data, output, to, config, force=force, dry_run=dry_run)
+    training.show_rewritten(made, dry_run=dry_run)
     if json:
-        return console.document(made.model_dump(mode="json"))
-    console.text(f"{made.file}: {made.samples:,} samples")
-    if made.dropped:
-        console.warn(f"{made.dropped:,} samples were dropped; {made.dropped_file} says why")
-    return None
+        console.document(made.model_dump(mode="json"))
 
 
 @command(

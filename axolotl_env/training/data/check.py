@@ -86,11 +86,16 @@ def check_file(
     run = _Run(source, shape, on_finding, on_bytes, processes, head_only=head_only)
     if head_only and source.format != "jsonl" and source.size > SMALL:
         return run.result()
+    run.misnamed()
     try:
-        {"jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
+        {"other": run.other, "jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
     except UnreadableError as error:
         run.found("unreadable", run.total.lines, 0, {"why": error})
     return run.result()
+
+
+def _of_line(line: int, column: int) -> tuple[int, int]:
+    return line + 1, column
 
 
 class _Run:
@@ -115,7 +120,7 @@ class _Run:
         self._processes = processes or (1 if source.size < SMALL else len(os.sched_getaffinity(0)))
         self._findings: list[Finding] = []
         self._kept: Counter[str] = Counter()
-        self._place: Callable[[int, int], tuple[int, int]] = lambda line, column: (line + 1, column)
+        self._place: Callable[[int, int], tuple[int, int]] = _of_line
 
     def found(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
         """Count a finding and keep it while there are few of its kind; ``line`` counts from 0."""
@@ -151,6 +156,18 @@ class _Run:
         self.total.merge(tally)
 
     # ---- formats ----
+
+    def misnamed(self) -> None:
+        """Tell where axolotl would take the file for something else than it is."""
+        if found := sources.misnamed(self.source, self._shape.ds_type if self._shape else ""):
+            self._place = lambda _line, _column: (0, 0)
+            self.found("misnamed", 0, 0, dict(zip(("taken", "found", "remedy"), found, strict=True)))
+            self._place = _of_line
+
+    def other(self) -> None:
+        """Tell what a file is whose samples are not read."""
+        self._place = lambda _line, _column: (0, 0)
+        self.found("other-format", 0, 0, {"what": self.source.what, "remedy": self.source.remedy})
 
     def jsonl(self) -> None:
         """Learn the shape and the types from the head, then check the rest on all cores."""
@@ -245,7 +262,11 @@ class _Run:
     def result(self) -> DataFile:
         """Look for duplicates and return the record."""
         total = self.total
-        if not total.samples and all(rules()[rule]["severity"] == "warning" for rule in total.counts):
+        if (
+            not total.samples
+            and self.source.format != "other"
+            and all(rules()[rule]["severity"] == "warning" for rule in total.counts)
+        ):
             self._place = lambda _line, _column: (0, 0)
             self.found("empty-file", 0, 0, {})
         for line, first in repeats(total.hashes):

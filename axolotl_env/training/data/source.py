@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import mmap
+import tomllib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -20,16 +22,24 @@ from axolotl_env.words import nearest
 if TYPE_CHECKING:
     import pyarrow.parquet
 
-Format = Literal["jsonl", "list", "parquet"]
+Format = Literal["jsonl", "list", "parquet", "other"]
 
 BLOCK = 1 << 18
 """Bytes that are decoded at a time: they stay in the processor's cache."""
+
+_STEP = 1 << 16
+"""Bytes that are read at a time: those that a damaged archive holds after the last whole step are lost."""
 
 RANGE = 4 << 20
 """Bytes that a worker process takes at a time: even where each line needs a slow look, a moment's work."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
+_SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
+"""By its name datasets takes a file for compressed (fsspec)."""
+
+_BY_NAME = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".txt": "text"}
+"""What axolotl takes a file for without ds_type, wherever that stands in the path (utils/data/shared.py)."""
 
 _AS_TEXT = b'{"text":'
 
@@ -49,6 +59,9 @@ class Source(NamedTuple):
     format: Format
     compression: str
     size: int
+    what: str = ""
+    """Of another format: what it is."""
+    remedy: str = ""
 
 
 def identify(path: Path) -> Source:
@@ -62,14 +75,15 @@ def identify(path: Path) -> Source:
         raise BadInputError("there is no such file", where=str(path), hint=nearest(path.name, names) if names else "")
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(64)
             size = path.stat().st_size
     except OSError as error:
         raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if head.startswith(b"PAR1"):
         return Source(path, "parquet", "", size)
-    compression = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
-    source = Source(path, "jsonl", compression, size)
+    if known := _other(path, head):
+        return Source(path, "other", "", size, known["what"], known["remedy"])
+    source = Source(path, "jsonl", _compressed(head), size)
     try:
         with opened(source) as stream:
             start = stream.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -78,15 +92,52 @@ def identify(path: Path) -> Source:
     return source._replace(format="list") if start.startswith(b"[") else source
 
 
+@cache
+def _others() -> list[dict[str, Any]]:
+    text = (Path(__file__).parent.parent / "rules/formats.toml").read_text()
+    return [{"magic": [], "suffixes": [], **known} for known in tomllib.loads(text)["file"]]
+
+
+def _other(path: Path, head: bytes) -> dict[str, Any] | None:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    named = () if start[:1] in b"{[" or head[:2] in (b"\xff\xfe", b"\xfe\xff") else (path.suffix.lower(),)
+    for known in _others():
+        if any(start.startswith(bytes.fromhex(magic).lower()) for magic in known["magic"]):
+            return known
+        if any(suffix in known["suffixes"] for suffix in named) and not _compressed(head):
+            return known
+    return None
+
+
+def _compressed(head: bytes) -> str:
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def misnamed(source: Source, ds_type: str) -> tuple[str, str, str] | None:
+    """Return what axolotl takes a file for, what it is, and what to do, where they differ (axolotl 0.19.0, tried)."""
+    suffix = source.path.suffix.lower()
+    if (says := _SUFFIXES.get(suffix)) and says != source.compression:
+        return f"compressed with {says}", source.compression or "not compressed", f"rename it without {suffix}"
+    found = "parquet" if source.format == "parquet" else "json"
+    by_name = next((kind for part, kind in _BY_NAME.items() if part in str(source.path)), "json")
+    if source.format == "other" or found == (taken := ds_type or by_name):
+        return None
+    return (
+        taken,
+        found,
+        f"set ds_type: {found} in the data set's entry of the YAML" + ("" if ds_type else ", or rename it"),
+    )
+
+
 def opened(source: Source) -> IO[bytes]:
     """Open the file for reading what it holds, uncompressed."""
     if source.compression == "gzip":
-        return io.BufferedReader(cast(io.RawIOBase, gzip.open(source.path)), BLOCK)
+        return io.BufferedReader(cast(io.RawIOBase, gzip.open(source.path)), _STEP)
     if source.compression == "zstd":
         import pyarrow
 
         # Not zstandard: it takes a truncated file for a whole one.
-        return io.BufferedReader(pyarrow.input_stream(str(source.path), compression="zstd"), BLOCK)
+        return io.BufferedReader(pyarrow.input_stream(str(source.path), compression="zstd"), _STEP)
     return source.path.open("rb", buffering=BLOCK)
 
 
@@ -131,8 +182,9 @@ def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK
     """
     with opened(source) as stream:
         if source.compression:
-            for at in range(0, start, BLOCK):  # an archive cannot be entered in the middle
-                stream.read(min(BLOCK, start - at))
+            with _reading():
+                for at in range(0, start, _STEP):  # an archive cannot be entered in the middle
+                    stream.read(min(_STEP, start - at))
         else:
             stream.seek(start)
         position = start
@@ -167,7 +219,7 @@ def _whole_lines(stream: IO[bytes], size: int) -> tuple[bytes, Exception | None]
     """Read at least ``size`` bytes, to the end of the line; of what a damaged archive ends with, the whole lines."""
     parts = []
     try:
-        while size > 0 and (part := stream.read1(size)):  # type: ignore[attr-defined]  # read() loses what came before an error
+        while size > 0 and (part := stream.read1(min(size, _STEP))):  # type: ignore[attr-defined]  # read() loses what came before an error
             parts.append(part)
             size -= len(part)
         parts.append(b"" if parts and parts[-1].endswith(b"\n") else stream.readline())
