@@ -106,7 +106,7 @@ def _own(path: Path, found: Mapping[str, bytes]) -> tuple[dict[str, str], dict[s
             "mksquashfs": " ".join(manifest.get("options", ())),
             "key": manifest["key"],
         }
-        packages = _billed(json.loads(found[BOM])) if BOM in found else _locked(versions)
+        packages = _billed(json.loads(found[BOM])) if BOM in found else _named(versions, found)
         return facts, manifest["env"], packages
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"the manifest in it does not fit: {error!r}", where=str(path)) from error
@@ -128,8 +128,10 @@ def _licence(part: Mapping[str, Any]) -> str:
     return ""
 
 
-def _locked(versions: Mapping[str, str]) -> tuple[Package, ...]:
-    return tuple(Package(name=name, version=version, kind="pypi") for name, version in versions.items())
+def _named(python: Mapping[str, str], found: Mapping[str, bytes]) -> tuple[Package, ...]:
+    debian = debian_packages(found.get(_DPKG, b"").decode(errors="replace"))
+    packages = [Package(name=name, version=python[name], kind="pypi") for name in sorted(python)]
+    return (*packages, *(Package(name=name, version=version, kind="deb") for name, version, _ in debian))
 
 
 def _foreign(
@@ -143,7 +145,4 @@ def _foreign(
     }
     lines = found.get(_ENVIRONMENT, b"").decode(errors="replace").splitlines()
     env = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    debian = debian_packages(found.get(_DPKG, b"").decode(errors="replace"))
-    packages = [Package(name=name, version=python[name], kind="pypi") for name in sorted(python)]
-    packages += [Package(name=name, version=version, kind="deb") for name, version, _ in debian]
-    return facts, env, tuple(packages)
+    return facts, env, _named(python, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_what_is_no_whole_squashfs_is_one_line(invoke: Invoke, squashfs: Path, t
         assert done.returncode == 2
         assert why in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_is_one_line(invoke: Invoke, foreign: Path) -> None:
+    with foreign.open("r+b") as file:
+        file.seek(64)  # of the superblock: where the inodes are
+        (inodes,) = struct.unpack("<Q", file.read(8))
+        file.seek(inodes + 2)
+        file.write(b"\xff" * 8)
+    done = invoke("inspect-image", "--image", foreign)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {foreign}: is damaged")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture
