@@ -24,7 +24,7 @@ class Package(Record):
     name: str
     version: str
     kind: str
-    """``pypi`` or ``deb``."""
+    """``pypi``, ``deb``, or ``github`` for what is built from a commit."""
     licence: str = ""
 
     def row(self) -> tuple[str, ...]:
@@ -45,12 +45,12 @@ class Inspection(Record):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (what, value) for people."""
-        counts = {kind: sum(p.kind == kind for p in self.packages) for kind in ("pypi", "deb")}
+        debian = sum(package.kind == "deb" for package in self.packages)
         return [
             ("file", str(self.file)),
             ("size", console.size(self.size)),
             *self.facts.items(),
-            ("packages", f"{counts['pypi']} of Python, {counts['deb']} of Debian (--packages lists them)"),
+            ("packages", f"{len(self.packages) - debian} of Python, {debian} of Debian (--packages lists them)"),
             *((f"env {name}", value) for name, value in self.env.items()),
         ]
 
@@ -118,7 +118,7 @@ _BASE_LABELS = ("org.opencontainers.image.base.name", "org.opencontainers.image.
 def _billed(bill: Mapping[str, Any]) -> tuple[Package, ...]:
     parts = ((part, part["purl"].partition("/")[0].removeprefix("pkg:")) for part in bill["components"])
     found = [Package(name=p["name"], version=p["version"], kind=kind, licence=_licence(p)) for p, kind in parts]
-    return tuple(sorted(found, key=lambda package: (package.kind != "pypi", package.name)))
+    return tuple(sorted(found, key=lambda package: (package.kind == "deb", package.name)))
 
 
 def _licence(part: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ class GitHub:
         argv = ["git", "ls-remote", "--tags", self._git, refs, f"{refs}^{{}}"]
         environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         try:
-            lines = process.run(argv, env=environment, merge_stderr=False, timeout=30).stdout.splitlines()
+            lines = process.run(argv, env=environment, merge_stderr=False, timeout=15).stdout.splitlines()
         except (process.ProgramFailedError, MissingError):
             raise why from None
         commits: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import threading
@@ -15,8 +16,11 @@ import pytest
 
 from axolotl_env.errors import ConflictError, MissingError, WorkFailedError
 from axolotl_env.image import plan_image
+from axolotl_env.inventory import inspect_image
 from axolotl_env.release import Lock, choose_lock, find_sources, from_commit, load_flavour, load_release
 from axolotl_env.settings import Settings
+from axolotl_env.squashfs.build import write_squashfs
+from tests.integration.small_image import built, small_plan
 
 pytestmark = pytest.mark.engine
 
@@ -99,6 +103,27 @@ def test_the_commit_becomes_a_wheel_of_the_pinned_version_that_the_lock_asks_for
     assert f"axolotl=={lock.packages['axolotl']} \\\n    --hash=sha256:{lock.hashes['axolotl'][0]}\n" in text
     assert load_release().wheel_sha256 not in text
     assert f"axolotl-ai-cloud/axolotl@{commit} contents-sha256:" in lock.source
+
+
+def test_the_image_holds_it_and_the_file_says_so(settings: Settings, commit: str, tmp_path: Path) -> None:
+    lock = locked(settings, commit)
+    plan = small_plan(settings.model_copy(update={"source": "index"}), name="source-of-tests")
+    name, version, digest = "axolotl", lock.packages["axolotl"], lock.hashes["axolotl"][0]
+    rows = json.loads(plan.texts["rootfs/etc/axolotl-env/packages.json"])
+    texts = {
+        "packages/lock.txt": f"{plan.texts['packages/lock.txt']}{name}=={version} --hash=sha256:{digest}\n",
+        "rootfs/etc/axolotl-env/packages.json": json.dumps([*rows, {"name": name, "version": version}]),
+    }
+    wheel = lock.wheels[-1]
+    changes = {
+        "lock": lock.model_copy(update={"engine_gb": 1}), "texts": {**plan.texts, **texts},
+        "copies": {**plan.copies, f"packages/wheels/{wheel.name}": wheel},
+    }  # fmt: skip
+    with built(plan.model_copy(update=changes)) as image:
+        write_squashfs(image, tmp_path / "x.sqsh", key="k")
+    found = inspect_image(tmp_path / "x.sqsh")
+    assert found.facts["axolotl from"] == lock.source
+    assert ("axolotl", version, "github") in {(p.name, p.version, p.kind) for p in found.packages}
 
 
 def test_it_is_fetched_and_built_once_and_the_same_bits_come_out_elsewhere(
