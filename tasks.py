@@ -60,6 +60,7 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
     help={
         "flavour": "how the image is made: a name in docker/flavours [setting: flavour]",
         "release": "release that must be pinned: latest, or a tag such as v0.19.0 (default: whatever is pinned)",
+        "source": "where axolotl comes from: index (its wheel) or github (the pinned commit) [setting: source]",
         "cce": "cut-cross-entropy at the release's commit: required, auto or none (default: the flavour's)",
         "base": "image to build on, NAME@sha256:… or an id, that the engine has (default: Debian, bootstrapped)",
         "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
@@ -72,6 +73,7 @@ def build_image(
     _: Context,
     flavour: str = "",
     release: str = "",
+    source: str = "",
     cce: str = "",
     base: str = "",
     output: str = "",
@@ -90,7 +92,7 @@ def build_image(
     from axolotl_env.settings import load
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
-    loaded = load(flavour=flavour).settings
+    loaded = load(flavour=flavour, source=source).settings
     image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, base=base, force=force)
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
     plan = plan_squashfs(image, path, force=force)
@@ -348,7 +350,7 @@ def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool 
         "base": "config to start from: a name in configs/, or a file (default: apertus-8b)",
         "overlay": "change of a few keys: a name in configs/overlays/, or a file; may be given again",
         "set": "KEY=VALUE changes a key, e.g. datasets.0.path=/data/x.jsonl; may be given again",
-        "output": "file to write (default: NAME.yaml in the working folder)",
+        "output": "file to write, or a folder for NAME.yaml (default: the working folder)",
         "force": "replace a file that is there and differs",
         "dry_run": "print the files, and do nothing",
     },
@@ -377,6 +379,8 @@ def make_config(
     changed = training.write_config(plan, force=force)
     for path in plan.files:
         console.text(f"{path}: {'written' if path in changed else 'nothing to do, it says all this already'}")
+    for path in plan.stale if changed else ():
+        console.text(f"{path}: removed, the config does not use it any more")
     return None
 
 
@@ -444,6 +448,7 @@ def check_config(
         "nodes": "nodes of the job, for the number of steps (default: 1)",
         "fix": "write a mended copy to this file (.gz and .zst are compressed), and a list of what it dropped",
         "force": "replace the mended copy if it is there",
+        "dry_run": "with --fix: say what would be mended and dropped, and write nothing",
         "site": SITE,
         "json": JSON,
     },
@@ -455,6 +460,7 @@ def check_data(
     nodes: str = "1",
     fix: str = "",
     force: bool = False,
+    dry_run: bool = False,
     site: str = "",
     json: bool = False,
 ) -> None:
@@ -462,15 +468,13 @@ def check_data(
 
     Example: invoke check-data --data conversations.jsonl --config axolotl.yaml
     """
-    from axolotl_env import console, training
+    from axolotl_env import training
     from axolotl_env.settings import load, load_site
 
     if fix:
-        made = training.mend_data(tuple(data or ()), fix, config, force=force)
-        console.note(f"{made.file}: {made.samples:,} samples, {made.mended:,} of them mended")
-        if made.dropped:
-            console.note(f"{made.dropped_file}: {made.dropped:,} dropped, each with its reason")
-        data = [made.file]
+        made = training.mend_data(tuple(data or ()), fix, config, force=force, dry_run=dry_run)
+        training.show_rewritten(made, dry_run=dry_run)
+        data = data if dry_run else [made.file]
     where = load_site(load(site=site).settings.site)
     training.show_data(training.check_data(tuple(data or ()), config, nodes=nodes, site=where), json=json)
 
@@ -482,6 +486,7 @@ def check_data(
         "output": "file to write, JSONL (.gz and .zst are compressed)",
         "config": "axolotl YAML that says which fields of the input hold what (default: as the first samples look)",
         "force": "replace the output if it is there",
+        "dry_run": "say what would be written and dropped, and write nothing",
         "json": JSON,
     },
 )
@@ -492,6 +497,7 @@ def convert_data(
     output: str = "",
     config: str = "",
     force: bool = False,
+    dry_run: bool = False,
     json: bool = False,
 ) -> None:
     """[inputs] Write a data set in another shape.
@@ -500,13 +506,10 @@ def convert_data(
     """
     from axolotl_env import console, training
 
-    made = training.convert_data(data, output, to, config, force=force)
+    made = training.convert_data(data, output, to, config, force=force, dry_run=dry_run)
+    training.show_rewritten(made, dry_run=dry_run)
     if json:
-        return console.document(made.model_dump(mode="json"))
-    console.text(f"{made.file}: {made.samples:,} samples")
-    if made.dropped:
-        console.warn(f"{made.dropped:,} samples were dropped; {made.dropped_file} says why")
-    return None
+        console.document(made.model_dump(mode="json"))
 
 
 @command(

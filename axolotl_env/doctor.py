@@ -62,9 +62,8 @@ class Place:
 
 def _engine(place: Place) -> str:
     info = engine_info()
-    if info.storage == "vfs":
-        what = f"{info.name}: its storage vfs keeps a copy of the whole image for each step of a build"
-        raise MissingError(what, hint="apt-get install fuse-overlayfs; podman system reset")
+    if info.fault:
+        raise MissingError(info.fault.what, where=info.fault.where, hint=info.fault.hint)
     machine = place.flavour.architecture(platform.machine())
     # Which lock is taken depends on wheels at hand; the smallest need is what must be there in any case.
     least = min((lock.engine_gb for lock in place.flavour.locks if lock.architecture == machine), default=0.0)

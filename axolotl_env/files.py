@@ -103,14 +103,16 @@ def check_output(path: Path) -> None:
     """Look whether a file could be put at ``path``, before slow work is done for it; writes nothing.
 
     Raises:
-        BadInputError: ``path`` is a folder, a file is in the way of its folder, or that cannot be written.
+        BadInputError: ``path`` is a folder or a device, a file is in the way of its folder, or that cannot be written.
     """
-    if path.is_dir():
+    if kind(path) == "folder":
         raise BadInputError("a folder is where the file should go", where=str(path), hint="give a file name")
+    if kind(path) == "other":  # replacing /dev/null by a file would be the end of it
+        raise BadInputError("is a device or a pipe, not a file", where=str(path), hint="give another path")
     folder = path.parent
-    while not folder.exists():
+    while not kind(folder):
         folder = folder.parent
-    if not folder.is_dir():
+    if kind(folder) != "folder":
         raise BadInputError(
             "cannot be written: a file is where a folder should be", where=str(folder), hint="give another path"
         )

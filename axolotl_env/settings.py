@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -66,6 +66,9 @@ class Settings(Record):
         None, description="folder of wheels that are preferred to the index (default: pip's find-links)"
     )
     python_index: str = Field("", description="Python package index (default: pip's index-url)")
+    source: Literal["index", "github"] = Field(
+        "index", description="where axolotl comes from: its wheel on the index, or the pinned commit on GitHub"
+    )
     github_api: str = Field("https://api.github.com", description="base URL of GitHub's REST API")
     github: str = Field("https://github.com", description="base URL of GitHub's repositories")
     debian_mirror: str = Field("", description="Debian mirror for the base image (default: the one apt uses here)")

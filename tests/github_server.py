@@ -68,7 +68,8 @@ class Handler(BaseHTTPRequestHandler):
         etag = answer.headers.get("ETag")
         if etag and self.headers.get("If-None-Match") == etag:
             answer = Answer(status=304)
-        content = b"" if answer.status == 304 else json.dumps(answer.body).encode()
+        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        content = b"" if answer.status == 304 else body
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

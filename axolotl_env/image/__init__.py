@@ -8,7 +8,18 @@ all that later stages need; :func:`export_image` streams its file system where i
 from axolotl_env.image.build import build_image
 from axolotl_env.image.engine import export_image
 from axolotl_env.image.info import EngineInfo, engine_info
+from axolotl_env.image.inside import PROGRAMS, PYTHON
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan, plan_image
 
-__all__ = ["EngineInfo", "Image", "ImagePlan", "build_image", "engine_info", "export_image", "plan_image"]
+__all__ = [
+    "PROGRAMS",
+    "PYTHON",
+    "EngineInfo",
+    "Image",
+    "ImagePlan",
+    "build_image",
+    "engine_info",
+    "export_image",
+    "plan_image",
+]

@@ -12,6 +12,7 @@ from axolotl_env.image.engine import Engine
 from axolotl_env.image.given import GivenBase, absent, parse_reference
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan
+from axolotl_env.image.storage import storage_fault, storage_notice
 from axolotl_env.release.flavour import PLATFORMS
 
 GB = 1_000_000_000
@@ -37,7 +38,7 @@ def build_image(plan: ImagePlan) -> Image:
 
 
 def _build(plan: ImagePlan, engine: Engine) -> list[str]:
-    for notice in plan.notices:
+    for notice in filter(None, (*plan.notices, storage_notice(engine.root))):
         console.warn(notice)
     for base in _bootstrapped(plan):
         _load_base(base, engine, plan)
@@ -75,6 +76,8 @@ def _load_base(base: BasePlan, engine: Engine, plan: ImagePlan) -> None:
 def _check(plan: ImagePlan, engine: Engine) -> None:
     """Find all that is missing before anything is done."""
     faults = _disk_faults(plan, engine)
+    if fault := storage_fault(engine.name, engine.storage, engine.root):
+        faults.append(fault)
     new_bases = [base for base in _bootstrapped(plan) if not base.tar.is_file() and not engine.find(base.name)]
     if isinstance(plan.base, GivenBase) and not engine.find(plan.base.name):
         faults.append(absent(parse_reference(plan.base.reference), engine.name).fault)

@@ -29,8 +29,14 @@ TAIL_LINES = 30
 QUIET_SECONDS = 1.0
 CLEAN_SECONDS = 60.0
 LABEL = "axolotl-env.flavour"
+# Arguments that every builder knows without ARG, and that it keeps out of image, history and cache.
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _STEP = re.compile(r"^(?:\[\d+/\d+\] )?step \d+/\d+ ?: (?P<command>.*)", re.IGNORECASE)
 _MADE = re.compile(r"\s*--+> (?:Using cache )?(?P<running>Running in )?(?P<id>[0-9a-f]{11,12})")
+_NETWORK = re.compile(
+    r"failed to fetch|could not resolve|name resolution|dns error|connection (refused|reset)|unreachable|timed out",
+    re.IGNORECASE,
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -131,6 +137,7 @@ class Engine:
         """
         before = {image["Id"] for image in self._unnamed(flavour)}
         known = {_short(image["Id"]) for image in self._api.images(all=True)}
+        buildargs = {**buildargs, **{name: os.environ[name] for name in PROXIES if os.environ.get(name)}}
         images: list[str] = []
         containers: set[str] = set()
         files.make_folder(log.parent)
@@ -138,7 +145,7 @@ class Engine:
             _pack(archive, {"Dockerfile": dockerfile, **context}, links)
             try:
                 stream = self._api.build(
-                    fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=dict(buildargs),
+                    fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=buildargs,
                     platform=platform or None, nocache=fresh, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
                 _follow(stream, _Log(record, show, images, containers))
@@ -159,7 +166,9 @@ class Engine:
         data = (inspected.get("GraphDriver") or {}).get("Data") or {}
         folders = [data.get("UpperDir") or "", *(data.get("LowerDir") or "").split(":")]
         folders = [folder for folder in folders if folder]
-        readable = folders and all(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
+        # In the storage of another user they are not what they seem: ids are mapped, removed files are marked his way.
+        ours = self.root.is_dir() and self.root.stat().st_uid == os.geteuid()
+        readable = ours and folders and all(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
         return tuple(folders) if readable else ()
 
     @contextlib.contextmanager
@@ -316,7 +325,14 @@ def _failure(command: str, tail: Sequence[str], error: str, log: str) -> WorkFai
     # The engine's message repeats the whole command before it says how it ended.
     ending = error.strip().rpartition("' ")[2] or error.strip()
     lines = "".join(f"\n  │ {line}" for line in tail if line)
-    return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=f"the whole output: {log}")
+    hint = f"the whole output: {log}"
+    if _NETWORK.search(lines):
+        proxies = ", ".join(name for name in PROXIES if os.environ.get(name)) or "none is set"
+        hint = (
+            "the build uses this machine's network and the proxy of this shell "
+            f"({proxies}); is the index, or its mirror (python_index in invoke settings), reached from here? {hint}"
+        )
+    return WorkFailedError(f"a build step failed: {command}{lines}\n  {ending}", hint=hint)
 
 
 def _short(identifier: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from axolotl_env.errors import Fault
 from axolotl_env.image.engine import Engine
+from axolotl_env.image.storage import storage_fault
 from axolotl_env.records import Record
 
 
@@ -17,6 +19,8 @@ class EngineInfo(Record):
     """Its storage driver; from ``overlay2`` and ``overlay`` a squashfs is written without a copy."""
     root: Path
     """Folder that it stores images in; of a remote engine it does not exist here."""
+    fault: Fault | None
+    """Why images cannot be built in it."""
 
 
 def engine_info() -> EngineInfo:
@@ -26,4 +30,5 @@ def engine_info() -> EngineInfo:
         MissingError: none answers.
     """
     with Engine() as engine:
-        return EngineInfo(name=engine.name, storage=engine.storage, root=engine.root)
+        fault = storage_fault(engine.name, engine.storage, engine.root)
+        return EngineInfo(name=engine.name, storage=engine.storage, root=engine.root, fault=fault)

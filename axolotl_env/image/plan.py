@@ -25,6 +25,7 @@ from axolotl_env.release import (
     choose_lock,
     find_cce,
     find_sources,
+    from_commit,
     load_flavour,
     require_pinned,
 )
@@ -77,7 +78,9 @@ class ImagePlan(Record):
             f"{LABEL}.key": self.key,
             f"{LABEL}.lock": f"{self.lock.path.name} sha256:{files.sha256(self.lock.path)}",
             f"{LABEL}.torch": self.packages["torch"],
+            f"{LABEL}.source": self.lock.source,
             f"{LABEL}.cce": self.cce.commit or "none",
+            **({f"{LABEL}.cce-source": self.cce.source} if self.cce.commit else {}),
         }
 
     @property
@@ -191,6 +194,8 @@ def plan_image(
         stage_base = image_base if architecture == machine else stage_base
     else:
         lock = choose_lock(chosen, architecture, sources.wheel_folders, release=pin)
+    if settings.source == "github":
+        lock = from_commit(lock, pin, settings, sources)
     extra = find_cce(pin, settings, cce or chosen.cce)
     texts = _texts(chosen, lock, extra) | (ground.texts if base else {})
     dockerfile = _dockerfile(ON_BASE if base else DOCKER, chosen.env)

@@ -24,7 +24,7 @@ class Package(Record):
     name: str
     version: str
     kind: str
-    """``pypi`` or ``deb``."""
+    """``pypi``, ``deb``, or ``github`` for what is built from a commit."""
     licence: str = ""
 
     def row(self) -> tuple[str, ...]:
@@ -45,12 +45,12 @@ class Inspection(Record):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (what, value) for people."""
-        counts = {kind: sum(p.kind == kind for p in self.packages) for kind in ("pypi", "deb")}
+        debian = sum(package.kind == "deb" for package in self.packages)
         return [
             ("file", str(self.file)),
             ("size", console.size(self.size)),
             *self.facts.items(),
-            ("packages", f"{counts['pypi']} of Python, {counts['deb']} of Debian (--packages lists them)"),
+            ("packages", f"{len(self.packages) - debian} of Python, {debian} of Debian (--packages lists them)"),
             *((f"env {name}", value) for name, value in self.env.items()),
         ]
 
@@ -99,13 +99,14 @@ def _own(path: Path, found: Mapping[str, bytes]) -> tuple[dict[str, str], dict[s
             "flavour": manifest["flavour"],
             "architecture": manifest["architecture"],
             "torch": versions["torch"],
+            "axolotl from": labels.get("axolotl-env.source", "index"),
             "cut-cross-entropy": labels.get("axolotl-env.cce", "none"),
             "base": "@".join(labels[key] for key in _BASE_LABELS if labels.get(key)),
             "lock": labels.get("axolotl-env.lock", "unknown"),
             "mksquashfs": " ".join(manifest.get("options", ())),
             "key": manifest["key"],
         }
-        packages = _billed(json.loads(found[BOM])) if BOM in found else _locked(versions)
+        packages = _billed(json.loads(found[BOM])) if BOM in found else _named(versions, found)
         return facts, manifest["env"], packages
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"the manifest in it does not fit: {error!r}", where=str(path)) from error
@@ -117,7 +118,7 @@ _BASE_LABELS = ("org.opencontainers.image.base.name", "org.opencontainers.image.
 def _billed(bill: Mapping[str, Any]) -> tuple[Package, ...]:
     parts = ((part, part["purl"].partition("/")[0].removeprefix("pkg:")) for part in bill["components"])
     found = [Package(name=p["name"], version=p["version"], kind=kind, licence=_licence(p)) for p, kind in parts]
-    return tuple(sorted(found, key=lambda package: (package.kind != "pypi", package.name)))
+    return tuple(sorted(found, key=lambda package: (package.kind == "deb", package.name)))
 
 
 def _licence(part: Mapping[str, Any]) -> str:
@@ -127,8 +128,10 @@ def _licence(part: Mapping[str, Any]) -> str:
     return ""
 
 
-def _locked(versions: Mapping[str, str]) -> tuple[Package, ...]:
-    return tuple(Package(name=name, version=version, kind="pypi") for name, version in versions.items())
+def _named(python: Mapping[str, str], found: Mapping[str, bytes]) -> tuple[Package, ...]:
+    debian = debian_packages(found.get(_DPKG, b"").decode(errors="replace"))
+    packages = [Package(name=name, version=python[name], kind="pypi") for name in sorted(python)]
+    return (*packages, *(Package(name=name, version=version, kind="deb") for name, version, _ in debian))
 
 
 def _foreign(
@@ -142,7 +145,4 @@ def _foreign(
     }
     lines = found.get(_ENVIRONMENT, b"").decode(errors="replace").splitlines()
     env = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    debian = debian_packages(found.get(_DPKG, b"").decode(errors="replace"))
-    packages = [Package(name=name, version=python[name], kind="pypi") for name in sorted(python)]
-    packages += [Package(name=name, version=version, kind="deb") for name, version, _ in debian]
-    return facts, env, tuple(packages)
+    return facts, env, _named(python, found)

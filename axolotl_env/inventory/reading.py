@@ -26,8 +26,9 @@ class SquashfsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        if files.kind(path) != "file":
-            raise BadInputError("there is no such file", where=str(path), hint="invoke list-images lists what there is")
+        if (kind := files.kind(path)) != "file":
+            what = f"is no file but a {kind}" if kind == "folder" else "there is no such file"
+            raise BadInputError(what, where=str(path), hint="invoke list-images lists what there is")
         try:
             why = incomplete(path)
         except OSError as error:
@@ -40,7 +41,7 @@ class SquashfsFile:
     def superblock(self) -> dict[str, str]:
         """Return how it was written: date, compressor with its level, block size."""
         found = {}
-        for line in process.run([self._program, "-UTC", "-s", self._path]).stdout.splitlines():
+        for line in self._run("-UTC", "-s", self._path):
             for name in ("Creation or last append time", "Compression", "compression-level", "Block size"):
                 if line.strip().startswith(f"{name} "):
                     found[name.lower().replace("creation or last append time", "files dated")] = line.split(name)[1]
@@ -51,14 +52,24 @@ class SquashfsFile:
         with tempfile.TemporaryDirectory(prefix="axolotl-env-") as folder:
             tree = Path(folder, "tree")
             quiet = ("-quiet", "-no-progress", "-no-xattrs", "-no-wildcards")
-            process.run([self._program, *quiet, "-dest", tree, self._path, *names], hint="is the file damaged?")
+            self._run(*quiet, "-dest", tree, self._path, *names)
             found = {name: tree / name for name in names}
             return {n: p.read_bytes() for n, p in found.items() if p.is_file() and not p.is_symlink()}
 
     def names(self) -> list[str]:
         """Return the paths of all that is in it, relative to its root."""
-        lines = process.run([self._program, "-ls", self._path], hint="is the file damaged?").stdout.splitlines()
-        return [line.removeprefix("squashfs-root/") for line in lines if line.startswith("squashfs-root/")]
+        return [
+            line.removeprefix("squashfs-root/")
+            for line in self._run("-ls", self._path)
+            if line.startswith("squashfs-root/")
+        ]
+
+    def _run(self, *arguments: str | Path) -> list[str]:
+        try:
+            return process.run([self._program, *arguments]).stdout.splitlines()
+        except process.ProgramFailedError as error:
+            said = (error.result.stdout.splitlines() or ["no word why"])[-1]
+            raise BadInputError(f"is damaged: unsquashfs says {said!r}", where=str(self._path)) from error
 
     def architecture(self) -> str:
         """Return what its programs are made for, as ``uname -m`` says; "unknown" where no usual one is in it."""

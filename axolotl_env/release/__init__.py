@@ -6,6 +6,7 @@ In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lo
 """
 
 from axolotl_env.release.cce import Cce, find_cce
+from axolotl_env.release.commit import from_commit
 from axolotl_env.release.flavour import Flavour, load_flavour
 from axolotl_env.release.index import Wheel, find_wheel
 from axolotl_env.release.lock import Lock, choose_lock, parse_lock
@@ -26,6 +27,7 @@ __all__ = [
     "find_cce",
     "find_sources",
     "find_wheel",
+    "from_commit",
     "load_flavour",
     "load_release",
     "move_pin",

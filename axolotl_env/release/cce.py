@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from axolotl_env import files
 from axolotl_env.errors import MissingError
 from axolotl_env.records import Record
-from axolotl_env.release.http import Web
+from axolotl_env.release.archive import find_archive
 from axolotl_env.release.pin import Release
 from axolotl_env.settings import Settings
 from axolotl_env.words import one_of
@@ -21,11 +20,19 @@ class Cce(Record):
 
     commit: str = ""
     archive: Path | None = None
+    sha256: str = ""
+    """Of what the archive holds."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, and what that holds."""
+        return f"https://github.com/{FORK}@{self.commit} contents-sha256:{self.sha256}"
+
     notice: str = ""
 
 
 def find_cce(release: Release, settings: Settings, mode: str) -> Cce:
-    """Return the archive of the release's own commit, from the store or else from GitHub.
+    """Return the archive of the release's own commit, from the store or else from GitHub; it holds what the pin says.
 
     Args:
         release: names the commit.
@@ -35,20 +42,16 @@ def find_cce(release: Release, settings: Settings, mode: str) -> Cce:
     Raises:
         BadInputError: another mode.
         MissingError: it is required and GitHub cannot be reached.
+        ConflictError: the archive is not the one that was pinned.
     """
     if one_of(mode, MODES, what="way with cut-cross-entropy", where="--cce") == "none":
         return Cce()
-    archive = settings.store / "cache" / f"cut-cross-entropy-{release.cce_commit}.tar.gz"
-    if not archive.is_file():
-        url = f"{settings.github.rstrip('/')}/{FORK}/archive/{release.cce_commit}.tar.gz"
-        try:
-            content = Web({}, cache=archive.parent).content(url)
-        except MissingError as error:
-            what = f"cut-cross-entropy {release.cce_commit} is on GitHub only, and {error.fault.what}"
-            if mode == "required":
-                raise MissingError(
-                    what, where=url, hint="--cce auto leaves it out of the image, and says so"
-                ) from error
-            return Cce(notice=f"{what}: it is left out, and trainings cannot use its plugin")
-        files.write(archive, content)
-    return Cce(commit=release.cce_commit, archive=archive)
+    try:
+        found = find_archive(FORK, release.cce_commit, settings, name="cut-cross-entropy", sha256=release.cce_sha256)
+    except MissingError as error:
+        what = f"cut-cross-entropy {release.cce_commit} is on GitHub only, and {error.fault.what}"
+        if mode == "required":
+            hint = "--cce auto leaves it out of the image, and says so"
+            raise MissingError(what, where=error.fault.where, hint=hint) from error
+        return Cce(notice=f"{what}: it is left out, and trainings cannot use its plugin")
+    return Cce(commit=release.cce_commit, archive=found.path, sha256=found.sha256)

@@ -49,7 +49,8 @@ def holds(flavour: Flavour, entry: FlavourLock, version: str, wheel_sha256: str)
         return False
     lock = read_lock(entry.path)
     return wheel_sha256 in lock.hashes.get("axolotl", ()) and all(
-        requirement.specifier.contains(lock.packages.get(requirement.name, "0"), prereleases=True)
+        requirement.name in lock.packages
+        and requirement.specifier.contains(lock.packages[requirement.name], prereleases=True)
         for requirement in map(Requirement, asked(flavour, version, entry))
         if not requirement.marker or requirement.marker.evaluate()
     )

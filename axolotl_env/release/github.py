@@ -19,6 +19,7 @@ from axolotl_env.records import Record
 from axolotl_env.release.http import TIMEOUT, Web
 
 REPOSITORY = "axolotl-ai-cloud/axolotl"
+_PLACE = re.compile(r"^https?://[^/]+/([^/]+/[^/]+)/releases/")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
@@ -70,8 +71,8 @@ class GitHub:
         release = self._described(found)
         highest = max((tag for tag in self._tags() if not _is_pre(tag)), key=_version, default=release.tag)
         if _version(highest) > _version(release.tag):
-            notice = f"{highest} has a higher number, but {release.tag} is what GitHub calls the latest"
-            release = release.model_copy(update={"notice": notice})
+            higher = f"{highest} has a higher number, but {release.tag} is what GitHub calls the latest"
+            release = release.model_copy(update={"notice": "; ".join(filter(None, (release.notice, higher)))})
         return release
 
     def find(self, tag: str) -> GithubRelease:
@@ -94,7 +95,9 @@ class GitHub:
         tag = str(found["tag_name"])
         if found.get("draft"):
             raise BadInputError(f"{tag} is a draft: its tag may not exist yet", where=self._api)
-        return GithubRelease(tag=tag, commit=self._commit(tag), prerelease=bool(found.get("prerelease")))
+        place = _PLACE.search(str(found.get("html_url") or ""))
+        moved = f"axolotl's repository is {place[1]} now" if place and place[1] != REPOSITORY else ""
+        return GithubRelease(tag=tag, commit=self._commit(tag), prerelease=bool(found.get("prerelease")), notice=moved)
 
     def _tags(self) -> list[str]:
         listed = self._web.json(f"{self._api}/releases?per_page=100") or []
@@ -119,7 +122,7 @@ class GitHub:
         argv = ["git", "ls-remote", "--tags", self._git, refs, f"{refs}^{{}}"]
         environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         try:
-            lines = process.run(argv, env=environment, merge_stderr=False, timeout=30).stdout.splitlines()
+            lines = process.run(argv, env=environment, merge_stderr=False, timeout=15).stdout.splitlines()
         except (process.ProgramFailedError, MissingError):
             raise why from None
         commits: dict[str, str] = {}

@@ -25,6 +25,17 @@ class Lock(Record):
     engine_gb: float = 0
     wheels: tuple[Path, ...] = ()
     notice: str = ""
+    source: str = "index"
+    """Where axolotl comes from: the index, or a commit of a repository."""
+
+    def with_hash(self, name: str, sha256: str) -> str:
+        """Return the lock's text with another hash for a package."""
+
+        def entry(match: re.Match[str]) -> str:
+            pinned = f"{match['name']}=={match['version']}"
+            return f"{pinned} \\\n    --hash=sha256:{sha256}" if match["name"] == name else match[0]
+
+        return _ENTRY.sub(entry, self.path.read_text())
 
 
 def read_lock(path: Path, *, uv_platform: str = "") -> Lock:

@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 from axolotl_env import console, files
 from axolotl_env.errors import BadInputError, ConflictError, MissingError, WorkFailedError
 from axolotl_env.records import Record
+from axolotl_env.release.cce import find_cce
 from axolotl_env.release.fit import holds, misfits
 from axolotl_env.release.flavour import FLAVOURS, Flavour, load_flavour
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
@@ -89,13 +90,19 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
             notice = f"{why}: the pin {current.tag} is used"
             return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
         found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
+    older = Version(found.version) < Version(current.version)
+    notices = (
+        found.notice,
+        f"{found.tag} is a prerelease" * found.prerelease,
+        f"{found.tag} is older than {current.tag}, which is pinned" * older,
+    )
     plan = PinPlan(
         current=current, target=current, latest=found.tag if to in ("", "latest") else "",
-        notices=tuple(notice for notice in (found.notice, f"{found.tag} is a prerelease" * found.prerelease) if notice),
+        notices=tuple(filter(None, notices)),
     )  # fmt: skip
     if found.version == current.version:
-        plan = plan.model_copy(update={"target": current.model_copy(update={"commit": same_commit(current, found)})})
-        return _with_texts(plan, sources)
+        target = current.model_copy(update={"commit": same_commit(current, found)})
+        return _with_texts(plan.model_copy(update={"target": _with_contents(target, found, settings)}), sources)
     try:
         return _with_texts(_moved(plan, found, sources, settings), sources)
     except (BadInputError, WorkFailedError) as error:
@@ -114,7 +121,17 @@ def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Sett
         tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
         cce_commit=wheel.cce_commit,
     )  # fmt: skip
-    return plan.model_copy(update={"target": target, "wheel": wheel.path})
+    return plan.model_copy(update={"target": _with_contents(target, found, settings), "wheel": wheel.path})
+
+
+def _with_contents(target: Release, found: GithubRelease, settings: Settings) -> Release:
+    """Return the pin with what the commit of cut-cross-entropy holds, if GitHub, which has just answered, has it."""
+    if target.cce_sha256 or not found.commit:
+        return target
+    try:
+        return target.model_copy(update={"cce_sha256": find_cce(target, settings, "required").sha256})
+    except MissingError:
+        return target
 
 
 def _with_texts(plan: PinPlan, sources: Sources) -> PinPlan:
@@ -150,21 +167,25 @@ def move_pin(plan: PinPlan, learnt: Mapping[Path, str] | None = None) -> None:
     Args:
         plan: what to write.
         learnt: more files that belong to the release, written before.
+
+    Raises:
+        ConflictError: another run moves the pin.
     """
     texts = {**(learnt or {}), **plan.texts}
-    old = {path: path.read_text() for path in texts if path.is_file()}
     written: list[Path] = []
-    try:
-        for path, text in texts.items():
-            files.write(path, text)
-            written.append(path)
-    except BaseException:
-        for path in written:
-            if path in old:
-                files.write(path, old[path])
-            else:
-                path.unlink()
-        raise
+    with files.lock(PIN, what="the pin"):
+        old = {path: path.read_text() for path in texts if path.is_file()}
+        try:
+            for path, text in texts.items():
+                files.write(path, text)
+                written.append(path)
+        except BaseException:
+            for path in written:
+                if path in old:
+                    files.write(path, old[path])
+                else:
+                    path.unlink()
+            raise
 
 
 def _github(settings: Settings) -> GitHub:

@@ -22,6 +22,9 @@ class Release(Record):
     date: datetime.date = Field(description="upload of the wheel; also the newest file date in an image")
     wheel_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     cce_commit: str = Field(pattern=r"^([0-9a-f]{7,40}|v[\w.]+)$", description="commit or tag of cut-cross-entropy")
+    cce_sha256: str = Field(
+        "", pattern=r"^([0-9a-f]{64})?$", description="of what that commit holds; empty while GitHub could not be asked"
+    )
 
     @property
     def epoch(self) -> int:

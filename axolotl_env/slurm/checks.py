@@ -26,6 +26,8 @@ from axolotl_env.training import rule_findings
 OWN_RULES = ("path-missing", "path-outside", "variable")
 """Rules of check-config about what is checked here more closely: paths, as the container will see them."""
 
+DATA_KEYS = ("datasets", "test_datasets", "pretraining_dataset")
+
 HERE = View((Mount(source="/", target="/"),))
 """What this machine sees: stands in where an EDF cannot tell what the container does."""
 
@@ -86,6 +88,9 @@ def check(
         faults += _token_faults(one.content, secrets_file, environ)
         if request.requeue or links > 1:
             faults += _resume_faults(one.content, config, place.view)
+    # Tasks of an array that train on the same data are told once what is wrong with it.
+    for one in {repr([one.content.get(key) for key in DATA_KEYS]): one for one in configs}.values():
+        faults += training_config.data_faults(one.content, config, place.view)
     # The rules look at keys, which the tasks of an array have in common.
     for one in configs[:1]:
         faults += _rule_faults(one.text, config, place, settings, exact=not request.assignments)
@@ -156,7 +161,7 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
         if not dry_run or shutil.which("sinfo"):
             faults += limit_faults(
                 nodes=nodes,
-                seconds=seconds(settings.time),
+                time=seconds(settings.time),
                 partition=settings.partition,
                 account=settings.account,
                 reservation=request.reservation,

@@ -34,20 +34,20 @@ def refusals() -> tuple[Refusal, ...]:
     return tuple(Refusal(**entry) for entry in table["refusal"])
 
 
-def slurm(program: str, *arguments: str | Path, stdin: str | None = None) -> str:
+def slurm(program: str, *arguments: str | Path, stdin: str | None = None, patience: float = PATIENCE) -> str:
     """Run one of Slurm's programs and return its stdout.
 
     Raises:
         MissingError: it is not installed, or the controller does not answer.
         WorkFailedError: Slurm refused.
     """
-    result = attempt(program, *arguments, stdin=stdin)
+    result = attempt(program, *arguments, stdin=stdin, patience=patience)
     if result.returncode != 0:
         raise explain(result)
     return result.stdout
 
 
-def attempt(program: str, *arguments: str | Path, stdin: str | None = None) -> Result:
+def attempt(program: str, *arguments: str | Path, stdin: str | None = None, patience: float = PATIENCE) -> Result:
     """Run one of Slurm's programs and return how it ended.
 
     Raises:
@@ -55,7 +55,7 @@ def attempt(program: str, *arguments: str | Path, stdin: str | None = None) -> R
     """
     path = process.find(program, package="slurm-client, or log in to the cluster", needed_for="reach Slurm")
     try:
-        return process.run([path, *arguments], stdin=stdin, merge_stderr=False, check=False, timeout=PATIENCE)
+        return process.run([path, *arguments], stdin=stdin, merge_stderr=False, check=False, timeout=patience)
     except WorkFailedError as error:
         raise MissingError(
             f"Slurm does not answer: {error}", hint="try again; `sinfo` shows whether it is up"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from axolotl_env.errors import Fault
+from axolotl_env.errors import Fault, MissingError
 from axolotl_env.slurm.client import attempt, slurm
-from axolotl_env.slurm.job import parse_time
+from axolotl_env.slurm.flags import seconds
 from axolotl_env.words import nearest
+
+# Sizes of jobs come as 1-2, 1-infinite or 4.
+_LINE = re.compile(r"([^|]+)\|([^|]+)\|([^|]+)\|(?:\d+-)?(\d+|infinite)\|(\d+)")
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,18 @@ def partitions() -> dict[str, Partition]:
     The format is the one that every version has: ``--json`` of 21.08 to 25.05 differs from version to version.
 
     Raises:
-        MissingError: Slurm is not there or does not answer.
+        MissingError: Slurm is not there, does not answer, or answers something else.
     """
     found: dict[str, Partition] = {}
     for line in slurm("sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%s|%D").splitlines():
-        name, state, limit, size, total = line.split("|")
-        # Sizes come as 1-2, 1-infinite or 4.
-        largest = size.rpartition("-")[2]
+        if not (fields := _LINE.fullmatch(line.strip())):
+            raise MissingError(f"sinfo answers what is not understood here: {line}", hint="sinfo --version; report it")
+        name, state, limit, largest, total = fields.groups()
         partition = Partition(
             name=name.rstrip("*"),
             default=name.endswith("*"),
             up=state == "up",
-            max_seconds=parse_time(limit),
+            max_seconds=seconds(limit),
             max_nodes=None if largest == "infinite" else int(largest),
             total_nodes=int(total),
         )
@@ -53,8 +57,11 @@ def partitions() -> dict[str, Partition]:
 
 
 def accounts(user: str) -> list[str] | None:
-    """Return the accounts that a user may charge, or None where this Slurm does not account."""
-    result = attempt("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=account")
+    """Return the accounts that a user may charge, or None where this Slurm does not account, or does not tell."""
+    try:
+        result = attempt("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=account")
+    except MissingError:
+        return None  # jobs are taken without it
     return sorted(set(result.stdout.split())) if result.returncode == 0 and result.stdout else None
 
 
@@ -69,13 +76,13 @@ def reservations() -> list[str]:
 
 
 def limit_faults(
-    *, nodes: int | None, seconds: int | None, partition: str, account: str, reservation: str
+    *, nodes: int | None, time: int | None, partition: str, account: str, reservation: str
 ) -> Iterator[Fault]:
     """Yield what of a request the cluster would refuse.
 
     Args:
         nodes: how many; None: not known.
-        seconds: the time limit; None: not known, or none.
+        time: the time limit in seconds; None: not known, or none.
         partition: its name; empty: the cluster's own choice.
         account: who pays; empty: the cluster's own choice.
         reservation: its name, or several with commas; empty: none.
@@ -93,7 +100,7 @@ def limit_faults(
             yield Fault(f"partition {chosen.name} is not up", "--partition")
         if nodes and nodes > at_most:
             yield Fault(f"partition {chosen.name} gives at most {at_most} nodes, not {nodes}", "--nodes")
-        if seconds and chosen.max_seconds and seconds > chosen.max_seconds:
+        if time and chosen.max_seconds and time > chosen.max_seconds:
             yield Fault(f"partition {chosen.name} allows at most {duration(chosen.max_seconds)}", "--time")
     if account:
         mine = accounts(getpass.getuser())

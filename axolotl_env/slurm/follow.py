@@ -9,7 +9,7 @@ from pathlib import Path
 
 from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.slurm.job import JobId
-from axolotl_env.slurm.reading import Reading, Tail, is_bar, rank_of, tame
+from axolotl_env.slurm.reading import Reading, Tail, causes, is_bar, rank_of, tame
 from axolotl_env.slurm.state import JobState, job_state
 
 LOOK_EVERY = 0.5
@@ -20,6 +20,8 @@ GIVE_UP_AFTER = 900.0
 """Seconds without an answer of the controller."""
 SETTLE = 5.0
 """Seconds that the last lines may take to come through a shared file system."""
+
+NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
 
 
 @dataclass(frozen=True)
@@ -34,27 +36,38 @@ class Ending:
         """Say whether the job did what it was for."""
         return self.state.name == "COMPLETED" and not self.reading.not_finite_at
 
+    @property
+    def bad_node(self) -> str:
+        """The node that the job should not get again; "" where none is known to be broken."""
+        found = self.reading.diagnosis
+        failed = self.state.name in (*NODE_LOST, "FAILED", "OUT_OF_MEMORY")
+        return found.node if failed and found and found.cause.excludes_node else ""
+
     def describe(self) -> tuple[str, str]:
         """Return what happened in a sentence, and what to do about it ("" where nothing is known)."""
         state, reading = self.state, self.reading
+        found = reading.diagnosis
         said = f"job {state.id} {state.words}"
         if state.name == "FAILED":
             said += f" with exit code {state.exit_code}" + (f", signal {state.signal}" if state.signal else "")
         if reading.not_finite_at and state.name in ("RUNNING", "FAILED", "COMPLETED"):
-            said += f"; the gradient norm is no number since loss line {reading.not_finite_at}: the training diverged"
+            said += (
+                f"; loss or gradient norm is no number since loss line {reading.not_finite_at}: the training diverged"
+            )
             return said, "lower learning_rate, longer warmup, or look at the data of that step"
         if state.name == "TIMEOUT":
             return said, "a longer --time, or --chain to go on from the last checkpoint"
-        if state.name in ("NODE_FAIL", "BOOT_FAIL"):
-            return said, "submit again; --requeue lets Slurm do that"
-        if state.name in ("FAILED", "OUT_OF_MEMORY") and (found := reading.diagnosis):
-            where = found.node
-            said += f"; {found.cause.name}: {found.cause.what}" + (f" ({where})" if where else "")
-            hint = found.cause.hint
-            if found.cause.excludes_node and where:
-                hint += f": --exclude {where}"
-            return f"{said}\n  {found.line}", hint
-        return said, ""
+        without = f": --exclude {self.bad_node}" if self.bad_node else ""
+        if state.name in NODE_LOST:
+            where = f" ({self.bad_node})" if self.bad_node else ""
+            return f"{said}{where}", f"submit again{without}; --requeue lets Slurm do that by itself"
+        if state.name in ("FAILED", "OUT_OF_MEMORY") and found:
+            where = f" ({found.node})" if found.node else ""
+            what = f"{found.cause.name}: {found.cause.what}{where}\n  {found.line}"
+            return f"{said}; {what}", found.cause.hint + without
+        if state.name == "OUT_OF_MEMORY":
+            return said, next(cause.hint for cause in causes() if cause.name == "out of memory (node)")
+        return said + (f"; {reading.error}" if state.name == "FAILED" and reading.error else ""), ""
 
 
 @dataclass

@@ -88,6 +88,15 @@ def all_logs_of(store: Path, job: str) -> tuple[Logs, ...]:
     return tuple(Logs(one.number, (one.log,), one) for one in (record.jobs() if record.tasks else (record,)))
 
 
+def later_links(logs: Logs) -> list[Logs]:
+    """Return the jobs of a chain that go on where this one ends; none for a job that is in no chain."""
+    links = logs.record.links if logs.record else ()
+    # The record of a link names the chain's later ones, whichever link it is.
+    after = links[links.index(logs.id) + 1 :] if logs.id in links else links
+    chain = [logs.record.model_copy(update={"id": number}) for number in after] if logs.record else []
+    return [Logs(one.number, (one.log,), one) for one in chain]
+
+
 def compare(store: Path, jobs: tuple[str, ...]) -> list[str]:
     """Return what differs between two runs, by what they ran from.
 

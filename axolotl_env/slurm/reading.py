@@ -16,13 +16,15 @@ CHUNK = 1 << 16
 LONGEST_LINE = 1 << 20
 """Bytes: a progress bar writes no line end for hours."""
 
-_BAR = re.compile(r"\d+%\|[^|]*\| *\S+/\S+ \[|\d+ examples \[")
+_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
 # The training's own bar is the one without a title.
 _STEPS = re.compile(r"(?:^|\]:|\r)\s*\d+%\|[^|]*\| *(\d+)/(\d+) \[[\d:]+<([\d:]+|\?)")
 _PREFIX = re.compile(r"\[rank(\d+)@([\w.-]+)\]:")
 _START = re.compile(r"start \S+ job \d+ on ")
 _END = re.compile(r"end \S+ job \d+ exit code (\d+)")
-_NODE = re.compile(r"slurmstepd-(\S+?): |srun: error: ([\w-]+): ")
+_NODE = re.compile(r"slurmstepd-(\S+?): |Node failure on ([\w-]+)|srun: error: ([\w-]+): ")
+# After torchrun's and the rank's prefixes; torchrun's own ChildFailedError comes last and says no more.
+_EXCEPTION = re.compile(r"(?:\[\w+\]:\s*)*((?!\S*ChildFailedError)[A-Za-z_][\w.]*(?:Error|Exception): \S.*)")
 
 
 class Tail:
@@ -59,7 +61,11 @@ class Tail:
 
 def tame(line: str) -> str:
     """Return a line as a terminal would leave it: of a progress bar the last state, and no colours' codes."""
-    return line.rstrip("\r").rpartition("\r")[2]
+    plain = _CONTROL.sub("", line).rstrip("\r")
+    before, returned, last = plain.rpartition("\r")
+    # The prefix says who wrote the line; it stands before all that was written over.
+    prefix = _PREFIX.match(before) if returned else None
+    return prefix.group() + last if prefix else last
 
 
 def rank_of(line: str) -> int | None:
@@ -74,9 +80,18 @@ def without_prefix(line: str) -> str:
 
 
 def is_bar(line: str) -> bool:
-    """Say whether a line is a progress bar, or what one leaves when it is wiped, and nothing else."""
-    text = _PREFIX.sub("", line).strip()
-    return (not text and text != line.strip()) or (bool(_BAR.search(text)) and parse_line(text) is None)
+    """Say whether a tamed line is a progress bar, or what one leaves when it is wiped, and nothing else."""
+    text = without_prefix(line)
+    if not text.strip():
+        return text != line or bool(text)
+    found = any(sign in text and pattern.search(text) for sign, pattern in _bars())
+    return found and parse_line(text) is None
+
+
+@cache
+def _bars() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    table = tomllib.loads(Path(__file__).with_name("bars.toml").read_text())
+    return tuple((style["sign"], re.compile(style["pattern"])) for style in table.values())
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ class Cause:
     """A kind of failure, and how a log shows it."""
 
     name: str
-    pattern: str
+    patterns: tuple[str, ...]
     what: str
     hint: str
     source: str
@@ -108,9 +123,21 @@ def causes() -> tuple[Cause, ...]:
     return tuple(Cause(**entry) for entry in table["cause"])
 
 
+def cause_of(line: str) -> int | None:
+    """Return the place in :func:`causes` of what a line tells, None for most lines."""
+    lowered = line.lower()
+    marks, patterns = _searched()
+    if not any(mark in lowered for mark in marks):
+        return None
+    return next((place for place, pattern in enumerate(patterns) if pattern.search(line)), None)
+
+
 @cache
-def _any_cause() -> re.Pattern[str]:
-    return re.compile("|".join(f"(?P<c{index}>{cause.pattern})" for index, cause in enumerate(causes())), re.IGNORECASE)
+def _searched() -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
+    """Return a text of each pattern that must be in a line that it finds, and the patterns of each cause as one."""
+    plain = re.compile(r"\(.*?\)|\[.*?\]|\\.|[.^$*+?]")
+    marks = {max(plain.split(pattern), key=len).lower() for cause in causes() for pattern in cause.patterns}
+    return tuple(marks), tuple(re.compile("|".join(cause.patterns), re.IGNORECASE) for cause in causes())
 
 
 @dataclass
@@ -126,12 +153,14 @@ class Reading:
     left: str = ""
     """Time, as the progress bar estimates it."""
     not_finite_at: int = 0
-    """The first loss line whose gradient norm is no number."""
+    """The first loss line whose loss or gradient norm is no number."""
     completed: bool = False
     """The training said that it is complete."""
     exit_code: int | None = None
     """That the job script ended with, once it said so."""
     diagnosis: Diagnosis | None = None
+    error: str = ""
+    """The last exception that a process printed."""
 
     @property
     def speed(self) -> float | None:
@@ -140,29 +169,32 @@ class Reading:
 
     def read(self, line: str) -> None:
         """Take in one line."""
-        if bar := _STEPS.findall(line):
+        if "%|" in line and (bar := _STEPS.findall(line)):
             self.done, self.total, self.left = int(bar[-1][0]), int(bar[-1][1]), bar[-1][2]
-        if metrics := parse_line(line):
+        shown = tame(line)
+        if metrics := parse_line(shown):
             if "loss" in metrics:
                 self.steps += 1
                 self.last = metrics
-                if not (self.not_finite_at or math.isfinite(metrics.get("grad_norm", 0.0))):
+                finite = all(math.isfinite(metrics.get(name, 0.0)) for name in ("loss", "grad_norm"))
+                if not (self.not_finite_at or finite):
                     self.not_finite_at = self.steps
             return
-        self.completed = self.completed or "Training completed!" in line
-        if end := _END.match(line):
+        self.completed = self.completed or "Training completed!" in shown
+        if end := _END.match(shown):
             self.exit_code = int(end.group(1))
-        elif _START.match(line):
+        elif _START.match(shown):
             self.exit_code = None  # it was started again
-        if found := _any_cause().search(line):
-            index = int(str(found.lastgroup)[1:])
-            before = causes().index(self.diagnosis.cause) if self.diagnosis else len(causes())
-            if index < before:
-                self.diagnosis = Diagnosis(causes()[index], tame(line).strip(), _where(line))
+        place = cause_of(shown)
+        before = causes().index(self.diagnosis.cause) if self.diagnosis else len(causes())
+        if place is not None and place < before:
+            self.diagnosis = Diagnosis(causes()[place], shown.strip(), _where(shown))
+        if exception := _EXCEPTION.match(without_prefix(shown)):
+            self.error = exception.group(1)
 
 
 def _where(line: str) -> str:
     if written := _PREFIX.search(line):
         return written.group(2)
     named = _NODE.search(line)
-    return (named.group(1) or named.group(2)) if named else ""
+    return next(filter(None, named.groups())) if named else ""

@@ -12,11 +12,9 @@ from pathlib import Path
 from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined, Template
 
+from axolotl_env.image import PYTHON
 from axolotl_env.settings import SiteSlurm
 from axolotl_env.slurm.job import LOG, TASK_LOG, parse_time
-
-PYTHON = "/opt/axolotl/bin/python"
-"""The image's interpreter, absolute: the engine's login shell may have reset PATH."""
 
 DEBUG = {
     "CUDA_LAUNCH_BLOCKING": "1",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from axolotl_env import console
 from axolotl_env.errors import BadInputError, InterruptedByUserError, WorkFailedError
 from axolotl_env.slurm.follow import follow, read_log
-from axolotl_env.slurm.history import logs_of
+from axolotl_env.slurm.history import later_links, logs_of
+from axolotl_env.slurm.job import Job
 from axolotl_env.slurm.state import JobState
 
 
@@ -17,7 +19,7 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
     Args:
         store: holds the records.
         job: its number, or empty for the newest on record.
-        follow_on: go on to the end.
+        follow_on: go on to the end; of a chain to the end of its training.
         rank: print only what this process wrote.
 
     Raises:
@@ -30,20 +32,36 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
         raise BadInputError(f"{rank!r} is not the number of a process", where="--rank")
     number = int(rank) if rank else None
     logs = logs_of(store, job)
+    later = later_links(logs)
     try:
-        if follow_on:
-            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
-        else:
+        if not follow_on:
             ending = read_log(logs.id, logs.files, on_line=console.text, rank=number)
+        else:
+            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
+        # A link that completed has finished the training: those after it find nothing to do.
+        while follow_on and later and not ending.succeeded:
+            logs, *later = later
+            console.note(f"{ending.describe()[0]}\nthe chain goes on with job {logs.id}")
+            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
     except KeyboardInterrupt:
         raise InterruptedByUserError(
             f"job {logs.id} goes on without you",
             hint=f"invoke logs --job {logs.id} --follow comes back, invoke cancel --job {logs.id} ends it",
         ) from None
     said, hint = ending.describe()
+    if ending.bad_node and logs.record:
+        hint += f"\n  {_again(logs.record, ending.bad_node)}"
+    if ending.state.final and later and not ending.succeeded:
+        hint = f"the chain goes on: invoke logs --job {later[0].id} --follow" + (f"\n  {hint}" if hint else "")
     if ending.state.final and not ending.succeeded:
         raise WorkFailedError(said, hint=hint, where=str(logs.files[0]))
     console.note(said)
+
+
+def _again(job: Job, node: str) -> str:
+    """Return the line that submits a job once more, without a node."""
+    options = {"config": str(job.config), "nodes": str(job.nodes), "time": job.time, "exclude": node}
+    return shlex.join(["invoke", "submit", *(part for k, v in options.items() if v for part in (f"--{k}", v))])
 
 
 def say(state: JobState) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from axolotl_env import console
 from axolotl_env.edf import engines, flat
 from axolotl_env.errors import BadInputError
+from axolotl_env.image import PROGRAMS
 from axolotl_env.settings import Settings, SiteSlurm
 from axolotl_env.slurm.checks import check_shell
 from axolotl_env.slurm.client import ending_with_us
@@ -29,9 +30,6 @@ from axolotl_env.slurm.show import say
 from axolotl_env.slurm.submit import submit
 from axolotl_env.smoke import Observed, SmokeReport, check_assignments, judge
 from axolotl_env.squashfs import read_manifest
-
-PROGRAMS = "/opt/axolotl-env/smoke"
-"""Where the image keeps the smoke test's own programs."""
 
 BANDWIDTH = Path(__file__).with_name("bandwidth.py")
 VARIABLES = {"PYTHONPATH": PROGRAMS, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "NCCL_DEBUG": "INFO"}

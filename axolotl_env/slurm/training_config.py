@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from axolotl_env import files
-from axolotl_env.errors import Fault
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.flags import TASK
 from axolotl_env.slurm.mounts import View
-from axolotl_env.training import Document, Reference, assign, parse_config, read_config, references
+from axolotl_env.training import Document, Reference, assign, head_findings, parse_config, read_config, references
 from axolotl_env.words import nearest
 
 RESUMING = {
@@ -75,8 +75,17 @@ def load(text: str) -> Mapping[str, Any]:
 
 
 def dump(content: Mapping[str, Any]) -> str:
-    """Return a config as text that reads the same."""
-    return yaml.dump(dict(content), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    """Return a config as text that reads the same.
+
+    Raises:
+        BadInputError: a value is none that a file could hold.
+    """
+    try:
+        return yaml.dump(dict(content), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    except UnicodeEncodeError as error:
+        raise BadInputError(
+            f"half of a character ({error.object[error.start]!a}) cannot be written", hint="write the whole one"
+        ) from error
 
 
 def path_faults(content: Mapping[str, object], config: Path, view: View) -> Iterator[Fault]:
@@ -121,6 +130,20 @@ def folder_fault(folder: Path, inside: str, view: View) -> Fault | None:
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         return Fault(f"{above} cannot be written")
     return None
+
+
+def data_faults(content: Mapping[str, Any], config: Path, view: View) -> Iterator[Fault]:
+    """Yield what is wrong at the beginning of the files of samples that the config names and that are here."""
+    inside = view.inside(config.parent)
+    for reference in references(content, config.parent):
+        if reference.key[-1] != "path" or inside is None:
+            continue
+        file = view.outside(os.path.normpath(PurePosixPath(inside, reference.text)))
+        dataset = content[str(reference.key[0])][reference.key[1]]
+        if file and files.kind(file) == "file":
+            for finding in head_findings(file, dataset, content):
+                if finding.severity == "error":
+                    yield Fault(finding.what, finding.where, finding.remedy)
 
 
 def needs_preprocessing(content: Mapping[str, Any], processes: int) -> bool:

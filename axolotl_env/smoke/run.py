@@ -11,6 +11,7 @@ from pathlib import Path
 from axolotl_env import console, files
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.errors import BadInputError, Fault
+from axolotl_env.image import PROGRAMS
 from axolotl_env.records import Record
 from axolotl_env.runtime import LocalRun, plan_run, run_local
 from axolotl_env.smoke.verdict import Observed, judge
@@ -72,7 +73,7 @@ class SmokePlan:
     def run_in(self, work: Path) -> LocalRun:
         """Return the container run with ``work`` as its folder for model, data and output."""
         command = (
-            "/bin/sh", "/opt/axolotl-env/smoke/train.sh", INSIDE, str(self.processes), *self.arguments,
+            "/bin/sh", f"{PROGRAMS}/train.sh", INSIDE, str(self.processes), *self.arguments,
         )  # fmt: skip
         mounts = (*self.mounts, Mount(source=str(work), target=INSIDE, flags=()))
         # No network: what a training fetches here in secret fails on a node without internet.

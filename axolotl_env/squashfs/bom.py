@@ -31,9 +31,12 @@ SOURCES = (
     "opt/*/lib/python3*/site-packages/*.dist-info/METADATA",
     "usr/local/lib/python3*/site-packages/*.dist-info/METADATA",
     "usr/local/lib/python3*/dist-packages/*.dist-info/METADATA",
+    "usr/lib/python3*/site-packages/*.dist-info/METADATA",
+    "usr/lib/python3*/dist-packages/*.dist-info/METADATA",
 )
 """Files of an image that it is made from, relative to its root."""
 
+_LABELS = {"axolotl": "source", "cut-cross-entropy": "cce-source"}
 _ENDINGS = tuple(pattern.rpartition("/")[2] for pattern in SOURCES)
 # A field "License" may hold the whole text of one; then only the classifiers help.
 _LONGEST = 60
@@ -77,17 +80,28 @@ def _python(image: Image, found: Mapping[str, bytes]) -> Iterator[Component]:
     from cyclonedx.model.component import Component
     from packageurl import PackageURL
 
+    commits = _commits(image)
     for path in sorted(path for path in found if path.endswith("/METADATA")):
         fields = BytesHeaderParser().parsebytes(found[path])
         name, version = normal(fields["Name"]), str(fields["Version"])
-        hashes = image.hashes.get(name, ()) if name != "axolotl" else (image.release.wheel_sha256,)
-        purl = PackageURL("pypi", None, name, version)
+        purl, hashes = PackageURL("pypi", None, name, version), image.hashes.get(name, ())
+        if commit := commits.get(name):
+            purl = PackageURL("github", *commit)
+        elif name == "axolotl":
+            hashes = (image.release.wheel_sha256,)
         # One hash is that of the file which was installed; of several it is one, and which nobody has noted.
         yield Component(
             name=name, version=version, purl=purl, bom_ref=str(purl), licenses=_licences(_python_licence(fields)),
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashes[0])] if len(hashes) == 1 else [],
             properties=[Property(name="axolotl-env:one-of-sha256", value=value) for value in hashes[1:] and hashes],
         )  # fmt: skip
+
+
+def _commits(image: Image) -> dict[str, tuple[str, str, str]]:
+    """Return owner, repository and commit of the packages that are from one, as the image's labels say."""
+    places = {name: image.labels.get(f"axolotl-env.{label}", "") for name, label in _LABELS.items()}
+    matches = {name: re.search(r"([^/]+)/([^/@]+)@(\w+)", place) for name, place in places.items()}
+    return {name: (match[1], match[2], match[3]) for name, match in matches.items() if match}
 
 
 def _debian(found: Mapping[str, bytes]) -> Iterator[Component]:

@@ -22,7 +22,7 @@ from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_p
 # zstd level 1 in blocks of 256 KiB: a tenth of the time and a third of the size of Enroot's own options.
 COMPRESSION = ("-comp", "zstd", "-Xcompression-level", "1", "-b", "256K")
 # Explicit memory: by default mksquashfs takes a quarter of the machine.
-OPTIONS = (*COMPRESSION, "-all-root", "-no-xattrs", "-exit-on-error", "-mem", "1G")
+OPTIONS = (*COMPRESSION, "-all-root", "-root-mode", "0755", "-no-xattrs", "-exit-on-error", "-mem", "1G")
 # In a mount namespace of its own: when the process dies, however it dies, no mount is left.
 WITH_OVERLAY = (
     "unshare", "--mount", "--propagation", "private", "sh", "-ec",
@@ -200,7 +200,7 @@ def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], image: Image) 
             name = member.name.removeprefix("./")
             if name in added or any(fnmatchcase(name, pattern) for pattern in DROPPED):
                 continue
-            yield member.tobuf(tarfile.PAX_FORMAT)
+            yield member.tobuf(tarfile.GNU_FORMAT)
             content = tar.extractfile(member) if member.isreg() else None
             wanted = content and bom.is_source(name)
             while content and (chunk := content.read(files.CHUNK)):
@@ -213,7 +213,7 @@ def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], image: Image) 
         data = text.encode()
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = len(data), image.release.epoch, 0o644
-        yield member.tobuf(tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+        yield member.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from axolotl_env.training.assignment import assign
     from axolotl_env.training.config.check import ConfigReport, check_config, rule_findings
     from axolotl_env.training.config.rules import rules as config_rules
-    from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data
+    from axolotl_env.training.data.head import head_findings
+    from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data, show_rewritten
     from axolotl_env.training.data.report import show as show_data
     from axolotl_env.training.document import Document
     from axolotl_env.training.document import parse as parse_config
@@ -37,6 +38,7 @@ __all__ = [
     "config_rules",
     "convert_data",
     "estimate",
+    "head_findings",
     "keys_file",
     "mend_data",
     "parse_config",
@@ -46,6 +48,7 @@ __all__ = [
     "references",
     "rule_findings",
     "show_data",
+    "show_rewritten",
     "write_config",
 ]
 
@@ -61,11 +64,13 @@ _HOMES = {
     "read_config": ("document", "read"),
     "Reference": ("paths", "Reference"),
     "references": ("paths", "references"),
+    "head_findings": ("data.head", "head_findings"),
     "DataReport": ("data.report", "DataReport"),
     "check_data": ("data.report", "check_data"),
     "convert_data": ("data.report", "convert_data"),
     "mend_data": ("data.report", "mend_data"),
     "show_data": ("data.report", "show"),
+    "show_rewritten": ("data.report", "show_rewritten"),
     "Estimate": ("memory", "Estimate"),
     "estimate": ("memory", "estimate"),
     "keys_file": ("extraction", "keys_file"),

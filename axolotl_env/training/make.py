@@ -6,17 +6,22 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.emitter import RoundTripEmitter
 
 from axolotl_env import files
 from axolotl_env.errors import BadInputError, ConflictError, Fault
+from axolotl_env.release import load_release
 from axolotl_env.settings import ROOT
-from axolotl_env.training import document
+from axolotl_env.training import document, schema
 from axolotl_env.training.assignment import assign
+from axolotl_env.training.config.rules import text_of
+from axolotl_env.training.config.values import unknown_keys, wrong_values
 from axolotl_env.words import nearest
 
 CONFIGS = ROOT / "configs"
@@ -30,6 +35,8 @@ class ConfigPlan(NamedTuple):
 
     path: Path
     files: Mapping[Path, str]
+    stale: tuple[Path, ...]
+    """A DeepSpeed JSON of ours that an earlier config of that name used and this one does not: to be removed."""
 
     @property
     def changed(self) -> tuple[Path, ...]:
@@ -53,13 +60,13 @@ def plan_config(
         base: a name in ``configs/``, or a YAML file.
         overlays: names in ``configs/overlays/``, or YAML files; later ones win. null switches a key off.
         assignments: ``key=value``, the value as YAML; ``datasets.0.path=…`` reaches inside.
-        output: file to write; empty: ``NAME.yaml`` in the working folder.
+        output: file to write, or a folder for ``NAME.yaml``; empty: the working folder.
         environ: where ``${VAR}`` in values comes from.
 
     Raises:
         BadInputError: something is unknown, cannot be read, or names a variable that is not set; all at once.
     """
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
         raise BadInputError(f"{name!r} is no name for a config", where="--name", hint="letters, digits, . _ and -")
     source = _find(base, CONFIGS, "--base")
     yaml_ = _round_trip()
@@ -74,38 +81,73 @@ def plan_config(
         assign(config, assignment)
         folders.pop(assignment.partition("=")[0], None)
     target = Path(output).expanduser().absolute() if output else Path.cwd() / f"{name}.yaml"
+    if output.endswith("/") or files.kind(target) == "folder":
+        target /= f"{name}.yaml"
     _render(config, {**environ, "NAME": name}, source)
     written: dict[Path, str] = {}
+    beside = target.with_name(f"{target.stem}.deepspeed.json")
     deepspeed = config.get("deepspeed")
     # A path that we wrote is relative to our own configs; one that the user assigned is the user's.
     if isinstance(deepspeed, str) and "deepspeed" in folders and not Path(deepspeed).is_absolute():
-        beside = target.with_name(f"{target.stem}.deepspeed.json")
         written[beside] = files.read_text(folders["deepspeed"] / deepspeed)
         config["deepspeed"] = str(beside)
     stream = io.StringIO()
     yaml_.dump(config, stream)
     text = stream.getvalue()
-    document.parse(text, target)
-    return ConfigPlan(target, {**written, target: text})
+    _check(document.parse(text, target).value, assignments)
+    ours = not written and any(_holds(beside, file.read_text()) for file in CONFIGS.glob("deepspeed/*.json"))
+    return ConfigPlan(target, {**written, target: text}, (beside,) if ours else ())
 
 
 def write_config(plan: ConfigPlan, *, force: bool = False) -> tuple[Path, ...]:
-    """Write what is planned and is not there yet, and return which files those were.
+    """Write what is planned and is not there yet, all or nothing, and return which files those were.
 
     Raises:
         ConflictError: a file is there, says something else, and ``force`` is not given.
+        BadInputError: a file cannot be written there.
     """
     changed = plan.changed
-    taken = [path for path in changed if path.exists()]
+    taken = [path for path in changed if files.kind(path)]
     if taken and not force:
         raise ConflictError(
             "exists and differs",
             where=", ".join(map(str, taken)),
             hint="--force replaces it, --name or --output chooses another",
         )
-    for path in changed:
-        files.write(path, plan.files[path])
+    with ExitStack() as together:
+        for path in changed:
+            together.enter_context(files.replacing(path)).write_text(plan.files[path])
+    for path in plan.stale if changed else ():
+        path.unlink()
     return changed
+
+
+def _check(config: Mapping[str, Any], assignments: Sequence[str]) -> None:
+    """Refuse keys and values of ``--set`` that axolotl does not know; what a file of the user's says is check-config's.
+
+    Raises:
+        BadInputError: there are some; all at once.
+    """
+    release = load_release().version
+    keys = schema.load(release)
+    said = {
+        **{
+            hit.key: (f"is no key of axolotl {release}{hit.values['plugin']}", hit.values["nearest"])
+            for hit in unknown_keys(config, keys)
+        },
+        **{
+            hit.key: (f"{hit.values['value']} is refused by axolotl {release}", hit.values["remedy"])
+            for hit in wrong_values(config, keys)
+        },
+    }
+    assigned = [assignment.partition("=")[0].split(".") for assignment in assignments]
+    faults = tuple(
+        Fault(what, f"--set {text_of(key)}", str(hint))
+        for key, (what, hint) in said.items()
+        if any(all(str(a) == b for a, b in zip(key, words, strict=False)) for words in assigned)
+    )
+    if faults:
+        raise BadInputError("these cannot be set", where="--set", faults=faults)
 
 
 def _find(name: str, folder: Path, flag: str) -> Path:
@@ -116,8 +158,23 @@ def _find(name: str, folder: Path, flag: str) -> Path:
     return path
 
 
+class _Emitter(RoundTripEmitter):
+    """ruamel's own, which forgets the end of the line after an empty ``- {}`` or ``- []`` (0.19.1)."""
+
+    def expect_first_flow_mapping_key(self) -> None:
+        """Write what follows an opening brace."""
+        super().expect_first_flow_mapping_key()
+        self.no_newline = False
+
+    def expect_first_flow_sequence_item(self) -> None:
+        """Write what follows an opening bracket."""
+        super().expect_first_flow_sequence_item()
+        self.no_newline = False
+
+
 def _round_trip() -> YAML:
     yaml_ = YAML()
+    yaml_.Emitter = _Emitter
     yaml_.preserve_quotes = True
     yaml_.width = 4096  # no line is broken that was not
     yaml_.indent(mapping=2, sequence=4, offset=2)

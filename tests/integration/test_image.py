@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -221,6 +222,29 @@ def test_a_new_build_replaces_the_image_and_the_cache_of_the_last_one(store: Pat
     assert len(left_behind(engine)) == 1
     assert [found.tags for found in engine.images.list(f"axolotl-env/{FLAVOUR}")] == [[second.name]]
     assert first.name != second.name
+
+
+def test_the_shells_proxy_reaches_the_steps_of_a_build_and_stays_in_no_image(
+    store: Path, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://alice:hunter2@proxy.example.org:3128")
+    image = build_image(tiny_plan(store, 'RUN echo "$https_proxy" | md5sum > /proxy\n'))
+    expected = hashlib.md5(b"http://alice:hunter2@proxy.example.org:3128\n", usedforsecurity=False).hexdigest()
+    assert in_image(engine, image, "cat", "/proxy").split()[0] == expected
+    found = engine.images.get(image.id)
+    assert "hunter2" not in json.dumps([found.attrs, found.history()])
+
+
+def test_a_step_that_does_not_reach_the_network_is_told_with_what_it_uses(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://alice:hunter2@127.0.0.1:9")
+    step = "RUN python3 -c 'import urllib.request as r; r.urlopen(\"http://mirror.example.org\")'\n"
+    with pytest.raises(WorkFailedError) as caught:
+        build_image(tiny_plan(store, step))
+    assert "proxy of this shell (http_proxy)" in caught.value.fault.hint
+    assert "python_index" in caught.value.fault.hint
+    assert "hunter2" not in caught.value.fault.hint
 
 
 def test_a_dead_engine_is_one_clear_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from axolotl_env.inventory import differences, inspect_image
 from axolotl_env.release import load_release
+from axolotl_env.settings import Settings
 from axolotl_env.squashfs import BOM, MANIFEST, read_manifest
+from axolotl_env.squashfs.build import write_squashfs
 from tests.conftest import Invoke
+from tests.integration.small_image import built, small_plan
+from tests.integration.test_image_cce import archive
 
 pytestmark = pytest.mark.engine
 
@@ -109,6 +114,19 @@ def test_the_command_shows_packages_and_differences(invoke: Invoke, squashfs: Pa
     assert "no manifest of build-image" in done.stderr
 
 
+def test_cut_cross_entropy_is_told_with_its_commit_by_label_manifest_and_bill(tmp_path: Path) -> None:
+    settings, pin = Settings(store=tmp_path / "store", github="http://127.0.0.1:9"), load_release()
+    (settings.store / "cache").mkdir(parents=True)
+    (settings.store / f"cache/cut-cross-entropy-{pin.cce_commit}.tar.gz").write_bytes(archive("AXOLOTL_CCE_FORK = 1\n"))
+    with built(small_plan(settings, name="inventory-of-tests", cce="required")) as image:
+        manifest = write_squashfs(image, tmp_path / "x.sqsh", key="k")
+    assert manifest.labels["axolotl-env.cce"] == pin.cce_commit
+    found = inspect_image(tmp_path / "x.sqsh")
+    assert found.facts["cut-cross-entropy"] == pin.cce_commit
+    (billed,) = (p for p in json.loads(cat(tmp_path / "x.sqsh", BOM))["components"] if p["name"] == "cut-cross-entropy")
+    assert billed["purl"] == f"pkg:github/axolotl-ai-cloud/ml-cross-entropy@{pin.cce_commit}"
+
+
 def test_what_is_no_whole_squashfs_is_one_line(invoke: Invoke, squashfs: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.sqsh"
     with squashfs.open("rb") as file:
@@ -118,6 +136,18 @@ def test_what_is_no_whole_squashfs_is_one_line(invoke: Invoke, squashfs: Path, t
         assert done.returncode == 2
         assert why in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_is_one_line(invoke: Invoke, foreign: Path) -> None:
+    with foreign.open("r+b") as file:
+        file.seek(64)  # of the superblock: where the inodes are
+        (inodes,) = struct.unpack("<Q", file.read(8))
+        file.seek(inodes + 2)
+        file.write(b"\xff" * 8)
+    done = invoke("inspect-image", "--image", foreign)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {foreign}: is damaged")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture
@@ -144,7 +174,8 @@ def test_the_list_says_of_each_image_what_it_is_who_uses_it_and_whether_it_is_st
     invoke: Invoke, store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "edf").mkdir()
-    (tmp_path / "edf/mine.toml").write_text(f'image = "{store}/images/foreign.sqsh"\n')
+    (tmp_path / "link").symlink_to(store)
+    (tmp_path / "edf/mine.toml").write_text(f'image = "{tmp_path}/link/images/foreign.sqsh"\n')
     (tmp_path / "edf/broken.toml").write_text("image = \n")
     done = invoke("list-images", "--json", env={"AXOLOTL_ENV_STORE": str(store), "EDF_PATH": str(tmp_path / "edf")})
     assert done.returncode == 0, done.stderr

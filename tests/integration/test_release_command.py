@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,14 +51,14 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def pin(checkout: Path, api: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def pin(checkout: Path, api: str, *arguments: str, github: str = "") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "invoke", "pin-release", *arguments],
         cwd=checkout,
         env={
             **os.environ,
             "AXOLOTL_ENV_GITHUB_API": api,
-            "AXOLOTL_ENV_GITHUB": str(checkout / "no-git"),
+            "AXOLOTL_ENV_GITHUB": github or str(checkout / "no-git"),
             "AXOLOTL_ENV_PYTHON_INDEX": f"{api}/simple",
             "AXOLOTL_ENV_STORE": str(checkout / "store"),
         },
@@ -130,6 +132,21 @@ def test_what_is_pinned_already_needs_no_index_and_no_lock(checkout: Path, serve
     assert written(checkout) == {}
 
 
+def test_what_the_commit_of_cut_cross_entropy_holds_is_pinned_too(checkout: Path, server: Server) -> None:
+    path = f"/axolotl-ai-cloud/ml-cross-entropy/archive/{load_release().cce_commit}.tar.gz"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("fork/setup.py"))
+    server.answers[path] = [Answer(packed.getvalue())]
+    done = pin(checkout, server.url, "--to", "latest", github=server.url)
+    assert done.returncode == 0, done.stderr
+    said = re.search(r'^cce_sha256 = "([0-9a-f]{64})"$', written(checkout)["docker/release.toml"], re.MULTILINE)
+    assert said
+    server.answers[path] = [Answer(b"another")]
+    assert pin(checkout, server.url, "--to", "latest", github=server.url).returncode == 0, "known, so not asked again"
+    assert f'"{said[1]}"' in written(checkout)["docker/release.toml"]
+
+
 RESET = int(time.time()) + 3000
 LIMITED = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(RESET)}
 BAD: dict[str, tuple[Callable[[Server], None], str]] = {
@@ -179,6 +196,14 @@ def test_a_look_goes_on_with_the_pin_where_github_refuses(checkout: Path, server
     done = pin(checkout, server.url)
     assert done.returncode == 0
     assert re.search(rf"warning: .*too many questions.* the pin {TAG} is used", done.stderr)
+
+
+def test_a_latest_that_is_older_than_the_pin_is_said(checkout: Path, server: Server) -> None:
+    server.release("v0.1.0")
+    index(server)
+    done = pin(checkout, server.url)
+    assert done.returncode == 0
+    assert f"warning: v0.1.0 is older than {TAG}, which is pinned" in done.stderr
 
 
 def index(server: Server, *filenames: str) -> None:

@@ -201,7 +201,7 @@ def _maker(lab: Lab, image: Path) -> Iterator[Make]:
         made.append(folder)
         folder.mkdir()
         folder.joinpath("out").mkdir()
-        folder.joinpath("data.jsonl").write_text("{}\n")
+        folder.joinpath("data.jsonl").write_text('{"text": "Grüezi"}\n')
         folder.joinpath("tiny config.yaml").write_text(
             f"datasets:\n- path: data.jsonl\n  type: completion\noutput_dir: {json.dumps(str(folder / 'out'))}\n"
             # The keys that only the stand-in knows are a plugin's.

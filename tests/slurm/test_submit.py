@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from axolotl_env.slurm.script import directive
 from axolotl_env.training import parse_line
-from tests.slurm.conftest import Make, document, wait_for
+from tests.slurm.conftest import Lab, Make, document, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -64,6 +67,21 @@ def test_caches_are_the_jobs_own_lie_on_the_node_and_are_gone_afterwards(make: M
     assert all(folder.name.startswith(f"axolotl-{job['id']}.") for folder in folders)
 
 
+def test_the_step_that_trains_has_no_core_files_and_as_many_open_files_as_the_node_allows(make: Make) -> None:
+    training = make()
+    lab = training.lab
+    # Slurm hands on the limits of the shell that submits.
+    limited = ("sh", "-c", 'ulimit -Sn 512; exec "$0" "$@"')
+    command = lab.invoke_command(*training.command("--json"))
+    process = lab.start(*limited, *command, user=training.user, environ=training.environ)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert lab.wait(json.loads(out)["id"]) == "COMPLETED"
+    limits = training.seen(0)["limits"]
+    assert limits["core"][0] == 0
+    assert limits["files"][0] == limits["files"][1] > 512
+
+
 def test_the_job_ends_with_the_code_of_the_training(make: Make) -> None:
     training = make()
     training.set(fail_rank=0, fail_at=2, fail_code=17)
@@ -82,6 +100,17 @@ def test_odd_names_reach_the_job_unchanged(make: Make, odd_name: str) -> None:
     )
     assert training.seen(0)["cwd"] == str(training.folder)
     assert Path(job["run_folder"], f"logs/{job['id']}.log").is_file()
+
+
+@settings(max_examples=20, deadline=None)
+@given(name=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40).filter(str.isprintable))
+def test_any_printable_name_is_read_by_the_real_sbatch_as_it_is(lab: Lab, name: str) -> None:
+    script = lab.folder / "named.sh"
+    script.write_text(f"#!/bin/bash\n#SBATCH {directive(f'--job-name={name}')}\n#SBATCH --hold\n")
+    number = lab.run("sbatch", "--parsable", "--output=/dev/null", script).strip()
+    shown = lab.run("squeue", "--noheader", "--format=%j", f"--job={number}")
+    lab.run("scancel", number)
+    assert shown == name + "\n"
 
 
 def test_settings_of_the_submitting_shell_do_not_reach_the_training(make: Make) -> None:

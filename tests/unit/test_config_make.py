@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from axolotl_env.errors import BadInputError, ConflictError
 from axolotl_env.training import plan_config, write_config
@@ -97,8 +101,9 @@ def test_templates_keep_their_dollars(tmp_path: Path) -> None:
 
 def test_a_file_of_the_users_own_is_a_base_too(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("# mine\nbase_model: x # why\nunknown: 1\n")
-    plan = make(tmp_path, base=str(tmp_path / "mine.yaml"), unknown="2")
-    assert plan.files[plan.path] == "# mine\nbase_model: x # why\nunknown: 2\n"
+    plan = make(tmp_path, base=str(tmp_path / "mine.yaml"), sequence_len="2")
+    # The key that nobody knows is the user's own, and check-config's to tell.
+    assert plan.files[plan.path] == "# mine\nbase_model: x # why\nunknown: 1\nsequence_len: 2\n"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,8 @@ def test_a_file_of_the_users_own_is_a_base_too(tmp_path: Path) -> None:
         ("a", "apertus-8b", [], ["sequence_len=["], "--set"),
         ("a", "apertus-8b", [], ["datasets.7.path=x"], "--set"),
         ("a", "apertus-8b", [], ["base_model.x=y"], "--set"),
+        ("..", "apertus-8b", [], [], "--name"),
+        ("a" * 300, "apertus-8b", [], [], "--name"),
     ],
 )
 def test_what_cannot_be_made_is_refused(
@@ -126,6 +133,62 @@ def test_what_cannot_be_made_is_refused(
         assert "lora" in caught.value.fault.hint
 
 
+@pytest.mark.parametrize(
+    ("assignment", "where", "what", "hint"),
+    [
+        ("learnin_rate=1e-5", "learnin_rate", "no key of axolotl", "did you mean learning_rate?"),
+        ("datasets.0.pth=x", "datasets.0.pth", "no key of axolotl", "did you mean path?"),
+        ("micro_batch_size=banana", "micro_batch_size", "'banana' is refused", "a whole number"),
+        ("chat_template=chatlm", "chat_template", "'chatlm' is refused", "did you mean chatml?"),
+        ("datasets=x.jsonl", "datasets", "'x.jsonl' is refused", "a list of at least 1"),
+        ("kd_alpha=0.5", "kd_alpha", "to the plugin", "list a plugin of axolotl.integrations.kd"),
+    ],
+)
+def test_keys_and_values_that_axolotl_does_not_know_cannot_be_set(
+    tmp_path: Path, assignment: str, where: str, what: str, hint: str
+) -> None:
+    output = str(tmp_path / "a.yaml")
+    assignments = ["seed=x", assignment]
+    with pytest.raises(BadInputError) as caught:
+        plan_config("a", base="apertus-8b", overlays=(), assignments=assignments, output=output, environ=ENVIRON)
+    assert {fault.where: (what in fault.what, fault.hint) for fault in caught.value.faults} == {
+        "--set seed": (False, "a whole number"),
+        f"--set {where}": (True, hint),
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_of_a_plugin_can_be_set_where_the_plugin_is_listed(tmp_path: Path) -> None:
+    plan = make(tmp_path, plugins="[axolotl.integrations.kd.KDPlugin]", kd_alpha="0.5", deepspeed="null")
+    assert value(plan)["kd_alpha"] == 0.5
+
+
+def test_a_folder_as_output_takes_the_config_by_its_name(tmp_path: Path) -> None:
+    plan = plan_config("a", base="apertus-8b", overlays=(), assignments=(), output=str(tmp_path), environ=ENVIRON)
+    new = plan_config("a", base="apertus-8b", overlays=(), assignments=(), output=f"{tmp_path}/new/", environ=ENVIRON)
+    assert [set(p.files) for p in (plan, new)] == [
+        {folder / "a.yaml", folder / "a.deepspeed.json"} for folder in (tmp_path, tmp_path / "new")
+    ]
+
+
+def test_where_one_file_cannot_be_written_none_is(tmp_path: Path) -> None:
+    plan = make(tmp_path)
+    plan.path.mkdir()
+    with pytest.raises(BadInputError):
+        write_config(plan, force=True)
+    assert list(tmp_path.iterdir()) == [plan.path]
+
+
+def test_a_deepspeed_json_of_ours_goes_with_the_config_that_used_it(tmp_path: Path) -> None:
+    write_config(make(tmp_path))
+    beside = tmp_path / "my run.deepspeed.json"
+    write_config(make(tmp_path, "lora"), force=True)
+    assert not beside.exists()
+    beside.write_text("{}")  # the user's own
+    write_config(make(tmp_path, "debug", "lora"), force=True)
+    assert beside.read_text() == "{}"
+
+
 def test_a_config_that_the_user_has_changed_is_not_overwritten(tmp_path: Path) -> None:
     plan = make(tmp_path)
     assert set(write_config(plan)) == set(plan.files)
@@ -135,3 +198,41 @@ def test_a_config_that_the_user_has_changed_is_not_overwritten(tmp_path: Path) -
         write_config(plan)
     assert plan.path.read_text() == "mine"
     assert write_config(plan, force=True) == (plan.path,)
+
+
+TEXTS = st.text("aZ1 é~{}[]#:-'\"\n", max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([0.5, 1e-05]) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(base=st.dictionaries(TEXTS, VALUES, max_size=4), overlay=st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_what_a_base_and_an_overlay_say_is_what_is_written(
+    tmp_path: Path, base: dict[str, object], overlay: dict[str, object]
+) -> None:
+    for name, content in (("base.yaml", base), ("overlay.yaml", overlay)):
+        (tmp_path / name).write_text(yaml.safe_dump(content, allow_unicode=True))
+    overlays = [f"{tmp_path}/overlay.yaml"]
+    plan = plan_config(
+        "a", base=f"{tmp_path}/base.yaml", overlays=overlays, assignments=[], output=f"{tmp_path}/o.yaml", environ={}
+    )
+    made, wanted = yaml.safe_dump(value(plan)), yaml.safe_dump({**base, **overlay})
+    assert made == wanted or "~/" in wanted
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(content=st.binary(max_size=60) | st.text(max_size=60), assignment=st.text(max_size=20))
+def test_no_base_and_no_assignment_ends_in_a_traceback(tmp_path: Path, content: bytes | str, assignment: str) -> None:
+    file = tmp_path / "base.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    for base, assignments in (
+        (str(file), [assignment]),
+        (str(file), []),
+        ("apertus-8b", [assignment, f"a.{assignment}"]),
+    ):
+        with contextlib.suppress(BadInputError):
+            plan_config("a", base=base, overlays=[], assignments=assignments, output=str(tmp_path / "o"), environ={})
+    assert list(tmp_path.iterdir()) == [file]

@@ -11,7 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from axolotl_env.errors import BadInputError, MissingError
-from axolotl_env.release import Flavour, Release, choose_lock, load_flavour, load_release
+from axolotl_env.release import Flavour, Release, Wheel, choose_lock, load_flavour, load_release
+from axolotl_env.release.fit import holds, misfits
 from axolotl_env.release.flavour import FLAVOURS, LOCKS, FlavourLock
 from axolotl_env.release.lock import read_lock
 from axolotl_env.settings import ROOT
@@ -147,3 +148,41 @@ def test_a_pin_that_is_cut_short_is_an_error_and_not_taken_on_trust(tmp_path: Pa
 def test_the_release_date_is_midnight_utc() -> None:
     release = load_release().model_copy(update={"date": datetime.date(1970, 1, 2)})
     assert release.epoch == 86400
+
+
+def wheel(*requirements: str, python: str = ">=3.10") -> Wheel:
+    return Wheel(
+        version="9.9.9", sha256=AXOLOTL, date=datetime.date(2026, 1, 2), requires_python=python,
+        requirements=requirements, cce_commit="0" * 7, path=Path("/nonexistent"),
+    )  # fmt: skip
+
+
+def test_a_release_and_a_flavour_that_exclude_each_other_are_both_named() -> None:
+    cpu, gpu = load_flavour("cpu"), load_flavour("gh200")
+    narrow = wheel("torch<=2.12.1,>=2.11.0", 'torchao==1; extra == "ao"')
+    (fault,) = misfits(narrow, [cpu, gpu])
+    assert fault.what == "axolotl 9.9.9 takes torch <=2.12.1,>=2.11.0; flavour cpu asks for 2.13.0"
+    assert fault.where == "docker/flavours/cpu.toml"
+    old, new = misfits(wheel("torch", python=">=3.12"), [cpu, gpu])
+    assert "needs Python >=3.12; flavour cpu has 3.11 of Debian bookworm" in old.what
+    assert "flavour gh200" in new.what
+    assert not [*misfits(wheel("torch>=2.11.0", "numpy<3"), [cpu, gpu])]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "held"),
+    [("torch==2.0", True), ("torch>=3", False), ("ninja", False), ("torch; python_version<'3'", True)],
+)
+def test_a_lock_holds_what_its_flavour_asks_for_or_must_be_made_anew(
+    flavour: Flavour, requirement: str, held: bool
+) -> None:
+    python = flavour.python.model_copy(update={"requirements": ("axolotl=={version}", requirement)})
+    asking = flavour.model_copy(update={"python": python})
+    assert holds(asking, flavour.locks[1], "9.9.9", AXOLOTL) is held
+    assert not holds(asking, flavour.locks[1], "9.9.9", "b" * 64), "another wheel of axolotl"
+    assert not holds(asking, flavour.locks[1], "9.9.8", AXOLOTL)
+
+
+def test_a_lock_that_is_not_there_must_be_made(flavour: Flavour) -> None:
+    flavour.locks[0].path.unlink()
+    assert not holds(flavour, flavour.locks[0], "9.9.9", AXOLOTL)

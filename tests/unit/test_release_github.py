@@ -121,6 +121,14 @@ def test_a_moved_repository_is_followed(server: Server, github: GitHub) -> None:
     assert github.latest().tag == "v0.19.0"
 
 
+def test_a_repository_of_another_name_is_said(server: Server, github: GitHub) -> None:
+    body = server.answers[f"{REPO}/releases/latest"][0].body
+    for owner, notice in (("axolotl-ai-cloud", ""), ("new-owner", "axolotl's repository is new-owner/axolotl now")):
+        url = f"https://github.com/{owner}/axolotl/releases/tag/v0.19.0"
+        server.on("/releases/latest", Answer({**body, "html_url": url}))
+        assert github.latest().notice == notice
+
+
 def test_a_token_is_sent_but_not_to_another_host_that_a_redirect_names(server: Server, tmp_path: Path) -> None:
     body = server.answers[f"{REPO}/releases/latest"][0].body
     with Server() as elsewhere:

@@ -33,6 +33,7 @@ from axolotl_env.slurm import (
     try_training,
 )
 from axolotl_env.slurm.client import slurm
+from axolotl_env.slurm.cluster import partitions
 from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.plan import slug
 from axolotl_env.smoke import plan_smoke
@@ -98,10 +99,10 @@ Stub = Callable[..., Path]
 def stub(place: Place, tmp_path: Path) -> Stub:  # noqa: ARG001 - it makes the folder
     """Put a program on PATH that records its arguments, prints, and ends with a code."""
 
-    def make(name: str, *, out: str = "", err: str = "", code: int = 0) -> Path:
+    def make(name: str, *, out: str = "", err: str = "", code: int = 0, seconds: float = 0) -> Path:
         called = tmp_path / f"{name}.called"
         (tmp_path / "bin" / name).write_text(
-            f"#!{sys.executable}\nimport sys\n"
+            f"#!{sys.executable} -IS\nimport sys, time\ntime.sleep({seconds})\n"
             f"open({str(called)!r}, 'a').write(repr(sys.argv[1:]) + '\\n')\n"
             f"sys.stdout.write({out!r})\nsys.stderr.write({err!r})\nsys.exit({code})\n"
         )
@@ -271,6 +272,22 @@ def test_faults_and_a_slurm_that_does_not_answer_are_told_together(place: Place,
         "'0' is not a number of nodes",
         "sinfo: Could not establish a configuration source",
     ]
+
+
+def test_data_that_does_not_fit_the_configs_mapping_is_refused_with_the_line(place: Place) -> None:
+    data = place.folder / "data.jsonl"
+    data.write_text('{"text": "one"}\n{"body": "two"}\n{"text": "three"\n')
+    place.keys["datasets"] = [{"path": "data.jsonl", "type": "completion"}]
+    faults = place.check()
+    assert [fault.removeprefix(f"{data}:")[:2] for fault in faults] == ["2:", "3:"]
+
+
+def test_of_large_data_only_the_head_is_read(place: Place) -> None:
+    data = place.folder / "data.jsonl"
+    place.keys["datasets"] = [{"path": "data.jsonl", "type": "completion"}]
+    lines = "".join(json.dumps({"text": f"{number} " + "x" * 99_985}) + "\n" for number in range(120))
+    data.write_text(lines + "no JSON\n")
+    assert place.check() == ()
 
 
 @pytest.mark.parametrize("written", ["./zero3.json", "zero3.json", "deepspeed/zero3.json"])
@@ -524,6 +541,43 @@ def test_slurms_own_words_come_in_one_line_with_what_to_do(
         slurm("sbatch", "--parsable")
     assert caught.value.fault.what == f"sbatch: {err.removeprefix('sbatch: error: ').strip()}"
     assert hint in caught.value.fault.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "most", "nodes"),
+    [
+        ("normal*|up|12:00:00|1-infinite|4\n", 43200, None),
+        ("normal*|up|1-00:00:00|1-2|4\nnormal*|up|1-00:00:00|1-2|1200\n", 86400, 2),
+        ("normal*|up|infinite|4|4\nlong name|drain|30:00|1|1\n", None, 4),
+        ("  normal*|up|n/a|1-infinite|4  \n", None, None),
+    ],
+    ids=["one", "a line for each kind of node", "sizes and names", "no limit told"],
+)
+def test_partitions_are_read_in_every_form_that_sinfo_has(
+    stub: Stub, answer: str, most: int | None, nodes: int | None
+) -> None:
+    stub("sinfo", out=answer)
+    normal = partitions()["normal"]
+    assert (normal.default, normal.up, normal.max_seconds, normal.max_nodes) == (True, True, most, nodes)
+
+
+def test_an_answer_that_is_none_of_them_is_one_clear_line(place: Place, stub: Stub) -> None:
+    stub("sinfo", out="Welcome to the cluster!\n")
+    stub("sbatch")
+    with pytest.raises(MissingError, match="not understood here: Welcome"):
+        place.plan(dry_run=False)
+
+
+def test_a_slurm_that_is_slow_is_not_waited_for_without_end(stub: Stub) -> None:
+    stub("sinfo", seconds=60)
+    with pytest.raises(MissingError, match=r"Slurm does not answer: sinfo did not end within 0\.3 s"):
+        slurm("sinfo", patience=0.3)
+
+
+def test_without_programs_for_the_accounting_any_account_is_left_to_slurm(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    place.settings = Settings(store=place.folder / "store", account="a001")
+    assert place.check() == ()
 
 
 def test_a_submission_hands_slurm_the_script_and_keeps_the_number(place: Place, stub: Stub) -> None:

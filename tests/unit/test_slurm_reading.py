@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 import tasks
+from axolotl_env.slurm import reading as reading_module
 from axolotl_env.slurm.follow import Ending
 from axolotl_env.slurm.plot import blocks
 from axolotl_env.slurm.reading import Reading, Tail, causes, is_bar, rank_of, tame
 from axolotl_env.slurm.state import JobState, parse_accounting, parse_job
 
+BARS = tomllib.loads(Path(reading_module.__file__).with_name("bars.toml").read_text())
 RUNNING = """\
 JobId=12 JobName=it's JobState=FAILED Reason=x
    UserId=alice(1000) GroupId=alice(1000) MCS_label=N/A
@@ -144,13 +147,46 @@ def test_progress_is_read_from_lines_as_torchrun_and_tqdm_write_them() -> None:
     reading.read(line)
     assert (reading.steps, reading.done, reading.total, reading.left) == (1, 3, 6, "00:09")
     assert reading.last["loss"] == 5.782
-    assert tame(line).startswith("{'loss'")
-    assert rank_of(line) == 0
+    # Who wrote it stays known: logs --rank 0 must not lose the line.
+    assert tame(line).startswith("[rank0@nid001]:{'loss'")
+    assert rank_of(tame(line)) == 0
     assert is_bar("[rank0@nid001]: 50%|█████     | 3/6 [00:10<00:09,  3.1s/it]")
     assert is_bar("[rank0@nid001]:                                     ")
-    assert is_bar("Generating train split: 64 examples [00:00, 30940.00 examples/s]")
     assert not is_bar("")
     assert not is_bar("it took 3/6 of the time")
+
+
+@pytest.mark.parametrize("style", BARS)
+def test_a_progress_bar_of_any_style_is_taken_for_one(style: str) -> None:
+    example = BARS[style]["example"]
+    found = [name for name, other in BARS.items() if re.search(other["pattern"], example)]
+    assert found[0] == style or style in found
+    for line in (example, f"[rank3@nid002]:{example}", f"\x1b[32m{example}\x1b[0m", f"{example[:9]}\r{example}\r"):
+        assert is_bar(tame(line)), line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[rank0@nid001]:{'loss': '5.782', 'grad_norm': '3.573', 'epoch': '0.5'}",
+        "45% of the labels are masked | 3/6 files",
+        "Epoch 3/6 [INFO] begins",
+        "[2026-11-25 09:00:01,123] [INFO] [axolotl.train] 100% of tokens 12/12",
+        "wandb: Run data is saved locally in /x/wandb/run-1",
+        '  File "/opt/x.py", line 12, in train',
+        "Receiving objects: 100% (10000/10000), 12.30 MiB | 9.80 MiB/s, done.",
+        "slurmstepd-nid001: error: *** STEP 12.0 ON nid001 CANCELLED AT 2026-11-25T09:00:00 ***",
+        "| 0  N/A  N/A   1234  C  python  12345MiB |",
+        "srun: job 12 queued and waiting for resources",
+    ],
+)
+def test_what_only_looks_like_a_bar_is_shown(line: str) -> None:
+    assert not is_bar(tame(line))
+
+
+def test_colours_and_cursor_moves_do_not_reach_the_reader() -> None:
+    assert tame("\x1b[1;31mError:\x1b[0m bad\x1b[K\x1b[A\r") == "Error: bad"
+    assert tame("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\") == "link"
 
 
 def test_the_steps_are_those_of_the_training_not_of_another_bar() -> None:
@@ -158,6 +194,38 @@ def test_the_steps_are_those_of_the_training_not_of_another_bar() -> None:
     reading.read("[rank0@nid001]: 33%|███▎      | 2/6 [00:00<00:01,  2.43it/s]")
     reading.read("[rank0@nid001]:Loading weights: 100%|██████████| 21/21 [00:00<00:00, 34259.19it/s]")
     assert (reading.done, reading.total) == (2, 6)
+
+
+def test_a_loss_that_is_no_number_is_a_divergence_too() -> None:
+    reading = Reading()
+    reading.read("{'loss': 'nan', 'grad_norm': '1.0'}")
+    assert reading.not_finite_at == 1
+
+
+def test_a_failure_of_no_known_kind_is_told_by_its_last_exception() -> None:
+    reading = Reading()
+    for line in ("KeyError: 'first'", "[rank1@nid002]:[rank1]: KeyError: 'roles'", "x.ChildFailedError: train FAILED"):
+        reading.read(line)
+    assert Ending(JobState(7, "FAILED", exit_code=1), reading).describe() == (
+        "job 7 failed with exit code 1; KeyError: 'roles'",
+        "",
+    )
+
+
+def test_a_lost_node_is_left_out_of_the_next_try_where_the_log_names_it() -> None:
+    reading = Reading()
+    reading.read("srun: error: Node failure on nid003")
+    reading.read("slurmstepd-nid001: error: *** STEP 7.0 ON nid001 CANCELLED AT 09:00:00 DUE TO NODE FAILURE ***")
+    ending = Ending(JobState(7, "NODE_FAIL"), reading)
+    assert ending.bad_node == "nid003"
+    assert ending.describe()[0] == "job 7 lost a node (nid003)"
+    assert "--exclude nid003" in ending.describe()[1]
+    assert "--exclude" not in Ending(JobState(7, "NODE_FAIL"), Reading()).describe()[1]
+
+
+def test_a_job_that_slurm_ended_for_its_memory_gets_the_advice_without_a_log() -> None:
+    _, hint = Ending(JobState(7, "OUT_OF_MEMORY"), Reading()).describe()
+    assert "dataloader_num_workers" in hint
 
 
 @pytest.mark.parametrize("norm", ["nan", "inf", "-inf"])

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from axolotl_env.errors import BadInputError
 from axolotl_env.settings import SiteSlurm
 from axolotl_env.slurm.job import parse_time
 from axolotl_env.slurm.script import ScriptInputs, render
+from axolotl_env.slurm.training_config import dump, load
+from axolotl_env.training import assign
 
 ALPS = SiteSlurm(
     gpus_per_node=4, processes_per_node=4, cpus_per_task=288, srun_arguments=("--network=disable_rdzv_get",)
@@ -39,31 +42,21 @@ def directives(script: str) -> list[str]:
     return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
 
 
-@pytest.mark.parametrize("site", [ALPS, CPU], ids=["gpus", "cpus"])
-@pytest.mark.parametrize("odd", ["plain", ODD], ids=["plain", "odd"])
-@pytest.mark.parametrize("more", [True, False])
-@pytest.mark.parametrize("array", ["", "0-3%2"])
+@pytest.mark.parametrize(
+    ("site", "word", "variant"),
+    [
+        (ALPS, "plain", {}),
+        (CPU, ODD, {"preprocess": False, "silence": 60, "array": "0-3%2"}),
+        (ALPS, ODD, {"output": Path("/", ODD), "requeue": True, "silence": 60, "first_step": 60, "time": "90"}),
+        (CPU, "plain", {"prepare": ("/prepare.py", ODD), "variables": {"WORD": ODD}, "first_step": 60, "debug": True}),
+    ],
+    ids=["plain", "array", "resumes", "prepares"],
+)
 def test_bash_and_shellcheck_find_nothing_wrong(
-    site: SiteSlurm, odd: str, more: bool, array: str, tmp_path: Path
+    site: SiteSlurm, word: str, variant: dict[str, object], tmp_path: Path
 ) -> None:
-    script = render(
-        inputs(
-            name=odd,
-            config_inside=f"/{odd}/config.yaml",
-            config_folder_inside=f"/{odd}",
-            edf=Path("/", odd),
-            preprocess=more,
-            prepare=("/prepare.py", odd) if more else (),
-            variables={"WORD": odd} if more else {},
-            array=array,
-            debug=more,
-            secrets_file=Path("/", odd),
-            output=Path("/", odd) if more else None,
-            silence=60 if more else 0,
-            first_step=60 if more != bool(array) else 0,
-        ),
-        site,
-    )
+    paths = {"config_inside": f"/{word}/config.yaml", "config_folder_inside": f"/{word}", "edf": Path("/", word)}
+    script = render(inputs(name=word, secrets_file=Path("/", word), **paths, **variant), site)
     file = tmp_path / "job.sh"
     file.write_text(script)
     subprocess.run(["bash", "-n", file], check=True)
@@ -127,19 +120,57 @@ def test_one_node_and_two_thousand_differ_in_the_number_alone() -> None:
 VALUES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(str.isprintable)
 
 
-@settings(max_examples=40, deadline=None)
-@given(value=VALUES)
-def test_any_printable_path_arrives_unchanged_at_the_program(value: str) -> None:
-    script = render(inputs(config_inside=f"/{value}", config_folder_inside="/", preprocess=False), CPU)
-    # The real bash reads the script up to the values, and says what it read.
-    head = script[: script.index("# Runs in the container")]
+# In place of Slurm's programs: `exec srun …` says what it was given, and some of the environment before it.
+SLURM = """scontrol() { echo nid001; }
+exec() { printf '%s\\0' "$JOB_FOLDER" "$JOB_NODE_CACHE" "$WORD" "$secrets" "$@"; }
+"""
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=st.lists(VALUES, min_size=7, max_size=7))
+def test_any_printable_path_or_setting_arrives_unchanged_at_the_program(values: list[str]) -> None:
+    config, folder, cache, word, secrets, edf, option = (f"/{value}" for value in values)
+    site = SiteSlurm(node_cache=cache, srun_arguments=(f"--comment={option}",))
+    script = render(
+        inputs(
+            config_inside=config,
+            config_folder_inside=folder,
+            variables={"WORD": word},
+            secrets_file=Path(secrets),
+            edf=Path(edf),
+            run_folder=Path(edf, "run"),
+            output=Path(config),
+            preprocess=False,
+        ),
+        site,
+    )
+    # The real bash runs the script but for what looks at checkpoints, which are not here.
+    begin, end = script.index("# A training that goes on"), script.index("# Where the processes meet")
     done = subprocess.run(
-        ["bash", "-c", f'scontrol() {{ echo nid001; }}\n{head}\ntrap - EXIT; printf "\\n%s" "$config"'],
+        ["bash", "-c", SLURM + script[:begin] + script[end:]],
         env={"SLURM_JOB_NODELIST": "x", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "PATH": "/usr/bin:/bin"},
         capture_output=True,
-        check=True,
+        check=False,
     )
-    assert done.stdout.decode().split("\n")[-1] == f"/{value}"
+    said = done.stdout.decode().partition("\n")[2].split("\0")
+    assert said[:4] == [folder, cache, word, str(Path(secrets))]
+    assert said[4] == "srun"
+    assert f"--environment={Path(edf)}" in said
+    assert f"--comment={option}" in said
+    assert said[-2] == config
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=st.text(st.characters(codec="utf-8")))
+def test_any_setting_reaches_the_jobs_copy_of_the_config_unchanged(value: str) -> None:
+    assert load(dump({"key": value})) == {"key": value}
+
+
+def test_half_a_character_is_refused_in_one_line() -> None:
+    content: dict[str, object] = {}
+    assign(content, r'key="\ud83d"')
+    with pytest.raises(BadInputError, match="half of a character"):
+        dump(content)
 
 
 def test_tokens_reach_the_steps_and_a_line_that_is_none_is_not_printed(tmp_path: Path) -> None:

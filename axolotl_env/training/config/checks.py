@@ -16,40 +16,8 @@ from axolotl_env.training.paths import Reference, references
 from axolotl_env.words import nearest
 
 _VARIABLE = re.compile(r"\$\{?\w+\}?|^~(?=/)")
-_DELETE = "delete it"
 _CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _LISTS = ("datasets", "test_datasets", "pretraining_dataset")
-
-
-def unknown_key(context: Context) -> Iterator[Hit]:
-    """Keys that the release does not know, at the top and inside what its schema describes."""
-    keys = context.keys
-    told = {key for rule in rules().values() for key in rule.keys}
-    plugins = [str(plugin) for plugin in _list(context.config.value.get("plugins"))]
-    known = set(keys.top)
-    for package, more in keys.plugins.items():
-        if any(plugin.startswith(package + ".") for plugin in plugins):
-            known.update(more)
-    # Keys of a plugin that is not axolotl's own cannot be known here.
-    if any(not plugin.startswith("axolotl.integrations.") for plugin in plugins):
-        return
-    for key in context.config.value:
-        if key not in known and key not in told:
-            owner = next((package for package, more in keys.plugins.items() if key in more), "")
-            plugin = f": it belongs to the plugin {owner}, which is not listed" if owner else ""
-            yield Hit((str(key),), {"nearest": nearest(str(key), known, otherwise=_DELETE), "plugin": plugin})
-    for parent, inner in keys.nested.items():
-        value = context.config.value.get(parent)
-        parts = [((parent,), value)] if isinstance(value, Mapping) else []
-        parts += [((parent, n), part) for n, part in enumerate(_list(value)) if isinstance(part, Mapping)]  # type: ignore[misc]
-        for place, part in parts:
-            for key in part:
-                # The prefix is taken off before the keys are looked at; fsdp_prefix warns of it.
-                name = str(key).removeprefix("fsdp_") if parent == "fsdp_config" else key
-                if key not in inner and name not in inner:
-                    yield Hit(
-                        (*place, str(key)), {"nearest": nearest(str(key), inner, otherwise=_DELETE), "plugin": ""}
-                    )
 
 
 def fsdp_prefix(context: Context) -> Iterator[Hit]:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.columns import Column
+from axolotl_env.training.data.quick import Quick, quick
 from axolotl_env.training.data.sample import Fault, SampleChecker, Seen, role_faults
 from axolotl_env.training.data.shape import Shape
 
@@ -52,6 +52,9 @@ class Tally:
     hits: list[Hit] = field(default_factory=list)
     lengths: Counter[int] = field(default_factory=Counter)
     hashes: array[int] = field(default_factory=lambda: array("Q"))
+    crlf: bool = False
+    slow: int = 0
+    """Lines that needed a slow look."""
 
     def add(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
         """Count a fault, and keep it while there are few of its kind."""
@@ -70,6 +73,7 @@ class Tally:
         self.counts.update(following.counts)
         self.lengths.update(following.lengths)
         self.hashes.extend(following.hashes)
+        self.crlf = self.crlf or following.crlf
 
     def count(self, seen: Seen) -> None:
         """Count a sample."""
@@ -80,66 +84,84 @@ class Tally:
         self.lengths[seen.characters // LENGTH_STEP] += 1
 
 
+class _Ends(NamedTuple):
+    """Whether lines start their file, and whether they end it without a line feed."""
+
+    first: bool
+    cut: bool
+
+
 class BlockChecker:
     """Checks lines of one file.
 
     Args:
         shape: which fields hold what.
         folder: where relative image paths start.
-        columns: the types learned from the head of the file; None while they are being learned.
+        columns: the types learned from the head of the file; None: these lines are the head, and settle the types.
     """
 
     def __init__(self, shape: Shape, folder: Path, columns: Column | None = None) -> None:
         self.shape = shape
         self.learned = Column()
+        self.quick = quick(shape, columns) if columns else None
         self._columns = columns
         self._sample = SampleChecker(shape, folder)
-        self._roles: dict[tuple[str, ...], bool] = {}
-        self._fast = self._fast_decoder(columns) if columns else None
+        self._good_roles: set[tuple[str, ...]] = set()
 
-    def lines(self, lines: Sequence[bytes], *, first: bool = False, cut: bool = False) -> Tally:
-        """Check lines; whether each has its line feed does not matter.
+    def check(self, block: bytes, lines: Sequence[bytes], *, first: bool = False, cut: bool = False) -> Tally:
+        """Check the lines of a block, each with its line feed.
 
         Args:
-            lines: the lines of the block.
+            block: the lines in one piece.
+            lines: each of them.
             first: the block starts the file.
             cut: the last of them ended the file without a line feed.
         """
         tally = Tally()
-        hashes = tally.hashes
-        lengths = tally.lengths
-        known = self._roles
-        digest = xxh3_64_intdigest
-        decode, turned = self._fast or (None, False)
-        samples = turns = characters = 0
-        for number, line in enumerate(lines):
-            # Hundreds of thousands a second pass here: no call that can be spared.
-            if decode:
-                try:
-                    sample = decode(line)
-                    if turned:
-                        roles = tuple([turn.role for turn in sample.turns])
-                        length = self._length(sample.turns) if (known.get(roles) or self._good_roles(roles)) else 0
-                        count = len(roles)
-                    else:
-                        length, count = len(sample.text), 1
-                except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, TypeError):
-                    length = 0
-                if length:
-                    samples += 1
-                    turns += count
-                    characters += length
-                    lengths[length // LENGTH_STEP] += 1
-                    hashes.append(digest(line))
-                    continue
-            self._slowly(line, number, tally, first=first and number == 0, last=cut and number == len(lines) - 1)
-        tally.lines = len(lines)
-        tally.samples += samples
-        tally.turns += turns
-        tally.characters += characters
+        if b"\r" in block and b"\r\n" in block:
+            tally.crlf = True
+            block, lines = block.replace(b"\r\n", b"\n"), [line.replace(b"\r\n", b"\n") for line in lines]
+        self._pieces(block, lines, tally, _Ends(first, cut))
+        if self._columns is None and (tally.slow or not self.quick):
+            self.quick = quick(self.shape, self.learned)
         return tally
 
-    def _slowly(self, line: bytes, number: int, tally: Tally, *, first: bool, last: bool) -> None:
+    def _pieces(self, block: bytes, lines: Sequence[bytes], tally: Tally, ends: _Ends) -> None:
+        """Check all lines at once if nothing is wrong, else each half by itself, down to the line with the fault."""
+        if self.quick and lines and self._quickly(self.quick, block, lines, tally):
+            return
+        if len(lines) <= 1 or not self.quick:
+            for number, line in enumerate(lines):
+                self._slowly(line, tally, first=ends.first and not number, last=ends.cut and number == len(lines) - 1)
+            return
+        middle = len(lines) // 2
+        for half, at in ((lines[:middle], _Ends(ends.first, False)), (lines[middle:], _Ends(False, ends.cut))):
+            self._pieces(b"".join(half), half, tally, at)
+
+    def _quickly(self, quick: Quick, block: bytes, lines: Sequence[bytes], tally: Tally) -> bool:
+        read = quick.read(block, len(lines))
+        if read is None or not all(map(self._good, read.roles - self._good_roles)):
+            return False
+        tally.lines += len(lines)
+        tally.samples += len(lines)
+        tally.turns += read.turns
+        tally.characters += sum(read.lengths)
+        tally.lengths.update([length // LENGTH_STEP for length in read.lengths])
+        tally.hashes.extend(map(xxh3_64_intdigest, lines))
+        return True
+
+    def _good(self, roles: tuple[str, ...]) -> bool:
+        """Return whether nothing is wrong with a sequence of roles; each sequence is judged once."""
+        shape = self.shape
+        trained = {shape.roles.get(role, role) for role in shape.trained}
+        trains = shape.train_on_inputs or any(shape.roles.get(role, role) in trained for role in roles)
+        good = bool(roles) and trains and not list(role_faults(roles, shape))
+        if good and len(self._good_roles) < ROLES:
+            self._good_roles.add(roles)
+        return good
+
+    def _slowly(self, line: bytes, tally: Tally, *, first: bool, last: bool) -> None:
+        number = tally.lines
         decoded = lines_of.decode(line.removesuffix(b"\n"), first=first, last=last)
         for fault, column in decoded.faults:
             tally.add(fault.rule, number, column, fault.values)
@@ -152,6 +174,8 @@ class BlockChecker:
                 text = line.removeprefix(lines_of.BOM).decode()
                 keep = tally.counts[fault.rule] < SHOWN
                 tally.add(fault.rule, number, lines_of.column(text, fault.path) if keep else 0, fault.values)
+        tally.lines += 1
+        tally.slow += 1
 
     def sample(self, sample: object, tally: Tally) -> list[Fault]:
         """Check one decoded sample, count it, and return its faults."""
@@ -164,45 +188,3 @@ class BlockChecker:
             name = ".".join(str(part) for part in path if isinstance(part, str))
             faults.append(Fault("late-field", path, {"path": name, "why": why}))
         return faults
-
-    def _fast_decoder(self, columns: Column) -> tuple[Callable[[bytes], Any], bool] | None:
-        """Return a strict decoder of samples, and whether they have turns; None where each needs a look."""
-        shape = self.shape
-        names: dict[tuple[str, ...], str]
-        if shape.kind == "chat":
-            turn = (columns.fields.get(shape.messages) or Column()).item or Column()
-            if any(turn.fields.get(f, Column()).kind != "string" for f in (shape.role, shape.content)):
-                return None
-            # Who is trained depends on the turn then, images are looked at one by one.
-            marked = {shape.train_field, shape.train_detail_field} & set(turn.fields)
-            if marked or {"image", "images"} & set(columns.fields):
-                return None
-            messages = (shape.messages,)
-            names = {messages: "turns", (*messages, shape.role): "role", (*messages, shape.content): "content"}
-        elif shape.kind == "text" and columns.fields.get(shape.text, Column()).kind == "string":
-            names = {(shape.text,): "text"}
-        else:
-            return None
-        return msgspec.json.Decoder(columns.decoder_type(names)).decode, shape.kind == "chat"
-
-    @staticmethod
-    def _length(turns: Iterable[Any]) -> int:
-        """Return the characters of all turns, or 0 where one of them is empty."""
-        length = 0
-        for turn in turns:
-            content = turn.content
-            if not content or content.isspace():
-                return 0
-            length += len(content)
-        return length
-
-    def _good_roles(self, roles: tuple[str | None, ...]) -> bool:
-        """Return whether nothing is wrong with a sequence of roles; each sequence is judged once."""
-        shape = self.shape
-        named = tuple(role for role in roles if role is not None)
-        trained = {shape.roles.get(role, role) for role in shape.trained}
-        trains = shape.train_on_inputs or any(shape.roles.get(role, role) in trained for role in named)
-        good = bool(roles) and len(named) == len(roles) and trains and not list(role_faults(named, shape))
-        if good and len(self._roles) < ROLES:
-            self._roles[named] = True
-        return good

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import tomllib
@@ -66,6 +67,7 @@ def check_file(
     on_finding: OnFinding = lambda _finding: None,
     on_bytes: OnBytes = lambda _count: None,
     processes: int = 0,
+    head_only: bool = False,
 ) -> DataFile:
     """Check one file of samples.
 
@@ -75,34 +77,50 @@ def check_file(
         on_finding: called with each finding that is kept, as soon as it is found, in the order of the file.
         on_bytes: called with the number of bytes of the file that were checked since the last call.
         processes: worker processes; 0: one a core, and none for a small file.
+        head_only: of a large file only what datasets learns the types from; no large list or Parquet file at all.
 
     Raises:
         BadInputError: the file cannot be opened.
     """
     source = sources.identify(path)
-    run = _Run(source, shape, on_finding, on_bytes, processes)
+    run = _Run(source, shape, on_finding, on_bytes, processes, head_only=head_only)
+    if head_only and source.format != "jsonl" and source.size > SMALL:
+        return run.result()
+    run.misnamed()
     try:
-        {"jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
+        {"other": run.other, "jsonl": run.jsonl, "list": run.list, "parquet": run.parquet}[source.format]()
     except UnreadableError as error:
         run.found("unreadable", run.total.lines, 0, {"why": error})
     return run.result()
+
+
+def _of_line(line: int, column: int) -> tuple[int, int]:
+    return line + 1, column
 
 
 class _Run:
     """One file being checked: the sum so far, and the findings that are kept."""
 
     def __init__(
-        self, source: Source, shape: Shape | None, on_finding: OnFinding, on_bytes: OnBytes, processes: int
+        self,
+        source: Source,
+        shape: Shape | None,
+        on_finding: OnFinding,
+        on_bytes: OnBytes,
+        processes: int,
+        *,
+        head_only: bool,
     ) -> None:
         self.source = source
         self.total = Tally()
         self._shape = shape
+        self._head_only = head_only
         self._on_finding = on_finding
         self._on_bytes = on_bytes
         self._processes = processes or (1 if source.size < SMALL else len(os.sched_getaffinity(0)))
         self._findings: list[Finding] = []
         self._kept: Counter[str] = Counter()
-        self._place: Callable[[int, int], tuple[int, int]] = lambda line, column: (line + 1, column)
+        self._place: Callable[[int, int], tuple[int, int]] = _of_line
 
     def found(self, rule: str, line: int, column: int, values: Mapping[str, object]) -> None:
         """Count a finding and keep it while there are few of its kind; ``line`` counts from 0."""
@@ -133,9 +151,23 @@ class _Run:
         for hit in tally.hits:
             self._keep(hit.rule, self.total.lines + hit.line, hit.column, hit.values)
         tally.hits = []
+        if tally.crlf and not self.total.crlf:
+            self.found("crlf", 0, 0, {})
         self.total.merge(tally)
 
     # ---- formats ----
+
+    def misnamed(self) -> None:
+        """Tell where axolotl would take the file for something else than it is."""
+        if found := sources.misnamed(self.source, self._shape.ds_type if self._shape else ""):
+            self._place = lambda _line, _column: (0, 0)
+            self.found("misnamed", 0, 0, dict(zip(("taken", "found", "remedy"), found, strict=True)))
+            self._place = _of_line
+
+    def other(self) -> None:
+        """Tell what a file is whose samples are not read."""
+        self._place = lambda _line, _column: (0, 0)
+        self.found("other-format", 0, 0, {"what": self.source.what, "remedy": self.source.remedy})
 
     def jsonl(self) -> None:
         """Learn the shape and the types from the head, then check the rest on all cores."""
@@ -145,19 +177,18 @@ class _Run:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.found("utf-16", 0, 1, {})
             return
-        lines, cut, _ = sources.split(head)
         if found := spread(self.source):
             self.found("pretty-printed", 0, 0, {})
             if found.error:
                 self.found("json", found.error.lineno - 1, found.error.colno, {"why": found.error.msg})
             self._elements(found.data, iter(found.elements))
             return
-        self._settle_shape(lines)
+        self._settle_shape(io.BytesIO(head[: 1 << 20]).readlines())
         learner = self._checker()
-        self.add(learner.lines(lines, first=True, cut=cut))
+        for number, piece in enumerate(sources.pieces(head)):
+            self.add(learner.check(piece.data, piece.lines, first=not number, cut=piece.cut))
         self._on_bytes(len(head))
-        self._crlf(found=b"\r\n" in head)
-        if self.source.compression or len(head) < self.source.size:
+        if not self._head_only and (self.source.compression or len(head) < self.source.size):
             self._rest(len(head), learner.learned)
 
     def _rest(self, start: int, columns: Column) -> None:
@@ -167,12 +198,7 @@ class _Run:
         work: Iterator[workers.Piece] = cut(self.source, start)
         for part in workers.mapped(workers.check_lines, setup, work, self._processes):
             self.add(part.tally)
-            self._crlf(found=part.crlf)
             self._on_bytes(0 if self.source.compression else part.size)
-
-    def _crlf(self, *, found: bool) -> None:
-        if found and not self.total.counts["crlf"]:
-            self.found("crlf", 0, 0, {})
 
     def list(self) -> None:
         """Check one JSON list; its elements stay where they are in the mapped file."""
@@ -188,12 +214,12 @@ class _Run:
         self._place = lambda line, column: place(data, offsets[line], column)
         checker: BlockChecker | None = None
         while batch := list(islice(found, 1000)):
-            texts = [element.text for element in batch]
+            texts = [element.text + b"\n" for element in batch]
             if checker is None:
                 self._settle_shape(texts)
                 checker = self._checker()
             offsets.extend(element.offset for element in batch)
-            self.add(checker.lines(texts))
+            self.add(checker.check(b"".join(texts), texts))
             self._on_bytes(sum(map(len, texts)))
 
     def _not_one_document(self, error: Exception) -> None:
@@ -236,7 +262,11 @@ class _Run:
     def result(self) -> DataFile:
         """Look for duplicates and return the record."""
         total = self.total
-        if not total.samples and all(rules()[rule]["severity"] == "warning" for rule in total.counts):
+        if (
+            not total.samples
+            and self.source.format != "other"
+            and all(rules()[rule]["severity"] == "warning" for rule in total.counts)
+        ):
             self._place = lambda _line, _column: (0, 0)
             self.found("empty-file", 0, 0, {})
         for line, first in repeats(total.hashes):
@@ -260,25 +290,21 @@ def repeats(hashes: array[int]) -> list[tuple[int, int]]:
     """Return (line, first line that is the same) for every repeated line; a hash of 0 stands for no sample."""
     if len(hashes) < 100_000:
         seen: dict[int, int] = {}
-        firsts = ((line, seen.setdefault(value, line)) for line, value in enumerate(hashes) if value)
-        return [(line, first) for line, first in firsts if line != first]
+        found = ((line, seen.setdefault(value, line)) for line, value in enumerate(hashes) if value)
+        return [(line, before) for line, before in found if line != before]
     # A set of Python's own integers would take ten times the memory.
-    import pyarrow
-    import pyarrow.compute as compute
+    import numpy
 
-    values = pyarrow.Array.from_buffers(pyarrow.uint64(), len(hashes), [None, pyarrow.py_buffer(hashes)])
-    order = compute.array_sort_indices(values)  # stable: equal values stay in the order of their lines
-    ordered = values.take(order)
-    found = []
-    previous, first = -1, 0
-    for at in compute.indices_nonzero(compute.equal(ordered[1:], ordered[:-1])):
-        number = at.as_py()
-        if number != previous + 1:
-            first = order[number].as_py()
-        previous = number
-        if ordered[number].as_py():
-            found.append((order[number + 1].as_py(), first))
-    return sorted(found)
+    values = numpy.frombuffer(hashes, numpy.uint64)
+    ordered = numpy.sort(values)
+    if not numpy.any((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)):
+        return []
+    order = numpy.argsort(values, kind="stable")  # equal values stay in the order of their lines
+    ordered = values[order]
+    starts = numpy.flatnonzero(numpy.diff(ordered, prepend=ordered[0] + 1))  # where each value comes first
+    first = numpy.repeat(order[starts], numpy.diff(starts, append=len(order)))
+    again = (order != first) & (ordered != 0)
+    return sorted(zip(order[again].tolist(), first[again].tolist(), strict=True))
 
 
 def place(data: bytes | mmap.mmap, offset: int, column: int) -> tuple[int, int]:

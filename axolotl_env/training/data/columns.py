@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-import msgspec
 
 LEARNED_BYTES = 10 << 20
 """``chunksize`` of datasets' JSON loader; it reads on to the end of the line."""
 
-_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?Z?)?$"
+DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?Z?)?$"
 """Strings that Arrow takes for a timestamp, and then wants in every row."""
-_IS_DATE = re.compile(_DATE)
+_IS_DATE = re.compile(DATE)
 
 
 @dataclass
@@ -28,13 +25,16 @@ class Column:
     kind: str = "null"  # null bool int float date string list object any
     fields: dict[str, Column] = field(default_factory=dict)
     item: Column | None = None
+    optional: bool = False
+    """Some object has no such field."""
 
     def learn(self, value: object) -> None:
         """Widen the type so that it holds ``value``."""
         kind = _kind(value)
         if kind == "null" or self.kind == "any":
             return
-        if self.kind in ("null", kind):
+        first = self.kind == "null"
+        if first or self.kind == kind:
             self.kind = kind
         elif {self.kind, kind} == {"int", "float"}:
             self.kind = "float"
@@ -44,8 +44,10 @@ class Column:
             self.kind, self.fields, self.item = "any", {}, None
             return
         if isinstance(value, dict):
+            for name in self.fields.keys() - value.keys():
+                self.fields[name].optional = True
             for name, part in value.items():
-                self.fields.setdefault(name, Column()).learn(part)
+                self.fields.setdefault(name, Column(optional=not first)).learn(part)
         elif isinstance(value, list):
             self.item = self.item or Column()
             for part in value:
@@ -72,34 +74,7 @@ class Column:
             return None
         return path, f"is {_NAMES[kind]}, so far {_NAMES[self.kind]}"
 
-    def decoder_type(self, names: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a type
-        """Return a type for msgspec that accepts nothing beyond what was learned.
 
-        ``names`` gives the attribute names of the fields (by path) that the caller wants to read.
-        """
-        if self.kind == "object":
-            parts = []
-            rename = {}
-            for number, (name, part) in enumerate(self.fields.items()):
-                attribute = names.get((*path, name), f"field{number}")
-                parts.append((attribute, part.decoder_type(names, (*path, name)), None))
-                rename[attribute] = name
-            struct = msgspec.defstruct("Object", parts, rename=rename, forbid_unknown_fields=True, gc=False)
-            return struct | None
-        if self.kind == "list":
-            return list[(self.item or Column()).decoder_type(names, path)] | None  # type: ignore[misc]
-        return _TYPES[self.kind]
-
-
-_TYPES: dict[str, Any] = {
-    "null": None,
-    "bool": bool | None,
-    "int": int | None,
-    "float": float | None,
-    "string": str | None,
-    "date": Annotated[str, msgspec.Meta(pattern=_DATE)] | None,
-    "any": Any,
-}
 _NAMES = {
     "null": "always null",
     "bool": "true or false",

@@ -24,7 +24,9 @@ Turns = list[dict[str, Any]]
 """role, content, and what else a turn has."""
 
 
-def convert_file(path: Path, output: Path, to: str, shape: Shape | None = None, *, force: bool = False) -> Rewritten:
+def convert_file(
+    path: Path, output: Path, to: str, shape: Shape | None = None, *, force: bool = False, dry_run: bool = False
+) -> Rewritten:
     """Write the samples of a file in another shape, as JSONL.
 
     Args:
@@ -34,6 +36,7 @@ def convert_file(path: Path, output: Path, to: str, shape: Shape | None = None, 
             (instruction, input, output) or ``text``.
         shape: of the input; None: as its first samples look.
         force: replace the output if it is there.
+        dry_run: write nothing, only say what would come of it.
 
     Samples that have an error, or no equivalent (a talk of several questions as Alpaca), are dropped and listed.
     Fields beside the conversation stay as they are.
@@ -60,7 +63,7 @@ def convert_file(path: Path, output: Path, to: str, shape: Shape | None = None, 
         except _CannotError as why:
             return Fault("no-equivalent", (), {"why": str(why)})
 
-    return rewrite(path, output, change, force=force)
+    return rewrite(path, output, change, force=force, dry_run=dry_run)
 
 
 def turns_of(sample: Mapping[str, Any], shape: Shape) -> Turns:

@@ -18,7 +18,7 @@ _ANEW = frozenset({"surrogate", "nan", "duplicate-key", "second-document"})
 """Faults of a line's text that writing its samples anew mends."""
 
 
-def mend_file(path: Path, output: Path, shape: Shape, *, force: bool = False) -> Rewritten:
+def mend_file(path: Path, output: Path, shape: Shape, *, force: bool = False, dry_run: bool = False) -> Rewritten:
     """Write a copy of a file of samples with what is wrong mended, or dropped where it cannot be mended.
 
     Mended: byte order marks, CR LF, empty lines, several samples on a line, samples over several lines, NaN, keys that
@@ -46,7 +46,7 @@ def mend_file(path: Path, output: Path, shape: Shape, *, force: bool = False) ->
         seen.add(value)
         return Kept(text, changed=text != line.raw)
 
-    return rewrite(path, output, change, force=force)
+    return rewrite(path, output, change, force=force, dry_run=dry_run)
 
 
 def shape_of(path: Path) -> Shape:

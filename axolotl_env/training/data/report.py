@@ -84,7 +84,9 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
     )
 
 
-def mend_data(paths: Sequence[str], output: str, config: str, *, force: bool = False) -> Rewritten:
+def mend_data(
+    paths: Sequence[str], output: str, config: str, *, force: bool = False, dry_run: bool = False
+) -> Rewritten:
     """Write a mended copy of a file of samples: see :func:`axolotl_env.training.data.mend.mend_file`.
 
     Raises:
@@ -92,10 +94,12 @@ def mend_data(paths: Sequence[str], output: str, config: str, *, force: bool = F
         ConflictError: the output is there, and ``force`` is not given.
     """
     source, shape = _one(paths, config)
-    return mend_file(source, Path(output).expanduser(), shape or shape_of(source), force=force)
+    return mend_file(source, Path(output).expanduser(), shape or shape_of(source), force=force, dry_run=dry_run)
 
 
-def convert_data(path: str, output: str, to: str, config: str, *, force: bool = False) -> Rewritten:
+def convert_data(
+    path: str, output: str, to: str, config: str, *, force: bool = False, dry_run: bool = False
+) -> Rewritten:
     """Write the samples of a file in another shape: see :func:`axolotl_env.training.data.convert.convert_file`.
 
     Raises:
@@ -105,7 +109,7 @@ def convert_data(path: str, output: str, to: str, config: str, *, force: bool = 
     source, shape = _one([path] if path else [], config)
     if not output:
         raise BadInputError("nowhere to write to", where="--output", hint="--output NEW.jsonl")
-    return convert_file(source, Path(output).expanduser(), to, shape, force=force)
+    return convert_file(source, Path(output).expanduser(), to, shape, force=force, dry_run=dry_run)
 
 
 def _one(paths: Sequence[str], config: str) -> tuple[Path, Shape | None]:
@@ -157,18 +161,21 @@ def _entries(value: object) -> list[dict[str, Any]]:
 
 
 def _entry(path: Path, entries: Sequence[tuple[Path, Shape]], config: document.Document) -> Shape:
-    """Return the shape of the entry that names the file, else of the only entry."""
+    """Return the shape of the entry that names the file, else the one that all entries have."""
     absolute = [shape for other, shape in entries if other.absolute() == path.absolute()]
     named = [shape for other, shape in entries if other.name == path.name]
     if found := absolute or named:
         return found[0]
+    names = ", ".join(str(other) for other, _ in entries)
     if len({shape.model_dump_json() for _, shape in entries}) == 1:
+        console.note(f"{path.name} is read as {config.path.name} says of {names}")
         return entries[0][1]
-    names = ", ".join(str(p) for p, _ in entries) or "none"
     raise BadInputError(
-        f"no entry of datasets has the path {path} (there are: {names})",
+        f"none of its data sets is {path}" if entries else "it has no data sets",
         where=str(config.path),
-        hint="name the file as the config does, or leave --config out",
+        hint=f"its data sets: {names}; give the file the path or the name of one, or leave --config out"
+        if entries
+        else "leave --config out, or give it datasets: with a path",
     )
 
 
@@ -228,11 +235,10 @@ def show(report: DataReport, *, json: bool) -> None:
 
 
 def _show_file(file: DataFile, ratio: tokens.Ratio) -> None:
-    console.text(f"{file.file}: {file.format}, {console.size(file.size)}, {file.shape.title}")
-    amount = round(file.characters * ratio.tokens_per_character)
-    images = f", {file.images:,} images" if file.images else ""
-    console.text(f"  {file.samples:,} samples, {file.turns:,} turns, {file.characters:,} characters{images}")
-    console.text(f"  about {amount:,} tokens, {ratio.how}")
+    title = file.shape.title if file.samples else "no samples"
+    console.text(f"{file.file}: {file.format}, {console.size(file.size)}, {title}")
+    if file.samples:
+        _show_amounts(file, ratio)
     if not file.counts:
         console.text("  nothing wrong")
         return
@@ -244,6 +250,25 @@ def _show_file(file: DataFile, ratio: tokens.Ratio) -> None:
         if count > len(shown) > 1:
             console.text(f"    … and {count - len(shown):,} more")
         console.text(f"    → {shown[0].remedy}" + (f" ({shown[0].source})" if shown[0].source else ""))
+
+
+def _show_amounts(file: DataFile, ratio: tokens.Ratio) -> None:
+    amount = round(file.characters * ratio.tokens_per_character)
+    images = f", {file.images:,} images" if file.images else ""
+    console.text(f"  {file.samples:,} samples, {file.turns:,} turns, {file.characters:,} characters{images}")
+    console.text(f"  about {amount:,} tokens, {ratio.how}")
+
+
+def show_rewritten(made: Rewritten, *, dry_run: bool) -> None:
+    """Print on stderr what a new file holds, or would hold, and what did not come into it."""
+    console.note(
+        f"{made.file}{' would have' if dry_run else ''}: {made.samples:,} samples"
+        + (f", {made.mended:,} of them mended" if made.mended else "")
+    )
+    if made.dropped:
+        reasons = ", ".join(f"{rule} {count:,} ×" for rule, count in made.reasons.items())
+        where = "" if dry_run else f"; {made.dropped_file} lists each"
+        console.note(f"{made.dropped:,} {'would be' if dry_run else 'were'} dropped: {reasons}{where}")
 
 
 def _show_lengths(report: DataReport) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +32,8 @@ class Rewritten(Record):
     dropped: int
     dropped_file: str
     """Lists each that was dropped: line, rule, reason and the text; empty: nothing was dropped."""
+    reasons: Mapping[str, int]
+    """How many were dropped by each rule, the most frequent first."""
     mended: int
     """Samples whose text was changed."""
 
@@ -54,10 +58,11 @@ class Kept(NamedTuple):
     changed: bool
 
 
-def rewrite(path: Path, output: Path, change: Change, *, force: bool) -> Rewritten:
+def rewrite(path: Path, output: Path, change: Change, *, force: bool, dry_run: bool = False) -> Rewritten:
     """Write every sample of a file through ``change`` as JSONL; a name in .gz or .zst is compressed.
 
     The new file and the list of what was dropped (``OUTPUT.dropped.jsonl``) are both there and whole, or neither.
+    With ``dry_run`` all is read, and nothing written.
 
     Raises:
         BadInputError: a file cannot be read, or the output is the input.
@@ -69,12 +74,15 @@ def rewrite(path: Path, output: Path, change: Change, *, force: bool) -> Rewritt
     import pyarrow
 
     compression = _COMPRESSION.get(output.suffix)
-    samples = mended = dropped = 0
+    samples = mended = 0
+    dropped: Counter[str] = Counter()
     with ExitStack() as stack:
-        target = stack.enter_context(files.replacing(output))
-        dropped_target = stack.enter_context(files.replacing(dropped_path))
+        target, list_ = (
+            Path(os.devnull) if dry_run else stack.enter_context(files.replacing(file))
+            for file in (output, dropped_path)
+        )
         stream = stack.enter_context(pyarrow.output_stream(str(target), compression=compression))
-        refused = stack.enter_context(dropped_target.open("wb"))
+        refused = stack.enter_context(list_.open("wb"))
         for line in read(source):
             for sample in line.samples or [None]:
                 fault = next((f for f in line.faults if not line.samples), None)
@@ -85,14 +93,15 @@ def rewrite(path: Path, output: Path, change: Change, *, force: bool) -> Rewritt
                     mended += result.changed
                 elif result.rule != "blank-line":
                     refused.write(_refusal(line, result))
-                    dropped += 1
-    if not dropped:
+                    dropped[result.rule] += 1
+    if not dropped and not dry_run:
         dropped_path.unlink()
     return Rewritten(
         file=str(output),
         samples=samples,
-        dropped=dropped,
+        dropped=dropped.total(),
         dropped_file=str(dropped_path) if dropped else "",
+        reasons=dict(dropped.most_common()),
         mended=mended,
     )
 
@@ -103,6 +112,8 @@ def read(source: Source) -> Iterator[Line]:
     Raises:
         BadInputError: the file as a whole cannot be read.
     """
+    if source.format == "other":
+        raise BadInputError(f"the file is {source.what}", where=str(source.path), hint=source.remedy)
     try:
         if source.format == "parquet":
             number = 0
@@ -126,10 +137,11 @@ def read(source: Source) -> Iterator[Line]:
 
 def _lines(source: Source) -> Iterator[Line]:
     number = 0
-    for lines, cut, _ in sources.blocks(source, 0):
+    for block in sources.blocks(source, 0):
+        lines = block.lines
         for position, line in enumerate(lines, start=1):
             number += 1
-            yield _line(number, line.removesuffix(b"\n"), last=cut and position == len(lines))
+            yield _line(number, line.removesuffix(b"\n"), last=block.cut and position == len(lines))
 
 
 def _line(number: int, text: bytes, *, last: bool) -> Line:

@@ -41,6 +41,8 @@ class Shape(Record):
     train_on_inputs: bool = False
     train_field: str = ""
     train_detail_field: str = ""
+    ds_type: str = ""
+    """What the config says the file is; empty: its name decides."""
 
     @property
     def title(self) -> str:
@@ -56,6 +58,10 @@ class Shape(Record):
 
 def from_config(dataset: Mapping[str, Any], config: Mapping[str, Any]) -> Shape:
     """Return the shape that an entry of ``datasets`` in an axolotl YAML describes."""
+    return _fields(dataset, config).model_copy(update={"ds_type": str(dataset.get("ds_type") or "")})
+
+
+def _fields(dataset: Mapping[str, Any], config: Mapping[str, Any]) -> Shape:
     kind = dataset.get("type")
     if kind == "completion":
         return Shape(kind="text", text=str(dataset.get("field") or "text"))

@@ -70,6 +70,8 @@ def _assumed(why: str) -> Ratio:
 def samples(path: Path, count: int) -> Iterator[Any]:
     """Yield decoded samples: spread over a plain JSONL file, else from its start."""
     source = sources.identify(path)
+    if source.format == "other":
+        return
     if source.format == "parquet":
         yield from islice(sources.rows(source, 0), count)
     elif source.format == "list":

@@ -31,7 +31,6 @@ class Part(NamedTuple):
     """The result for a part of the file."""
 
     tally: Tally
-    crlf: bool
     size: int
 
 
@@ -50,13 +49,11 @@ def check_lines(work: Piece) -> Part:
     assert _worker
     setup, checker = _worker
     total = Tally()
-    crlf = False
     size = 0
     for found in [work] if isinstance(work, sources.Lines) else sources.blocks(setup.source, *work):
-        total.merge(checker.lines(found.lines, cut=found.cut))
-        crlf = crlf or any(line.endswith(b"\r\n") for line in found.lines)
+        total.merge(checker.check(found.data, found.lines, cut=found.cut))
         size += found.size
-    return Part(total, crlf, size)
+    return Part(total, size)
 
 
 def check_rows(group: int) -> Part:
@@ -70,7 +67,7 @@ def check_rows(group: int) -> Part:
         # Rows hold no text to compare, so their values are.
         tally.hashes.append(xxh3_64_intdigest(repr(row).encode()))
         tally.lines += 1
-    return Part(tally, crlf=False, size=0)
+    return Part(tally, size=0)
 
 
 def prepare() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,14 @@ def read(path: str) -> dict[str, str]:
 def main() -> None:
     config = read(sys.argv[1])
     rank = int(os.environ["RANK"])
-    seen = {"cwd": str(Path.cwd()), "argv": sys.argv, "host": os.uname().nodename, "environ": dict(os.environ)}
+    seen: dict[str, object] = {
+        "cwd": str(Path.cwd()),
+        "argv": sys.argv,
+        "host": os.uname().nodename,
+        "environ": dict(os.environ),
+    }
+    limits = {"files": resource.RLIMIT_NOFILE, "core": resource.RLIMIT_CORE}
+    seen["limits"] = {name: resource.getrlimit(limit) for name, limit in limits.items()}
     Path(config["output_dir"], f"rank-{rank}.json").write_text(json.dumps(seen))
     print(f"loading the model on {seen['host']}", file=sys.stderr)
     output = Path(config["output_dir"])

@@ -1,0 +1,57 @@
+"""logs --follow on the real Slurm, over more than one job: the links of a chain, and a job on a broken node."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.conftest import USER, Make
+
+pytestmark = pytest.mark.slurm
+
+
+def test_a_chain_is_followed_from_link_to_link_to_the_end_of_its_training(make: Make) -> None:
+    training = make()
+    training.set(steps=6, save_every=2, dies_after=3)
+    job = training.submit("--chain=4")
+    numbers = [job["id"], *job["links"]]
+    # Its log alone: the link ended, the chain did not.
+    training.lab.wait(numbers[0])
+    alone = training.lab.invoke("logs", f"--job={numbers[0]}", user=USER, environ=training.environ)
+    assert alone.returncode == 1
+    assert f"the chain goes on: invoke logs --job {numbers[1]} --follow" in alone.stderr
+
+    done = training.lab.invoke("logs", f"--job={numbers[0]}", "--follow", user=USER, environ=training.environ)
+    assert done.returncode == 0, done.stderr
+    assert [f"the chain goes on with job {number}" in done.stderr for number in numbers[1:]] == [True, True, False]
+    assert done.stdout.index("from step 1") < done.stdout.index("from step 3") < done.stdout.index("from step 5")
+    assert f"job {numbers[2]} completed" in done.stderr
+
+
+def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) -> None:
+    training = make()
+    training.set(steps=1)
+    job = training.submit("--time=5")
+    training.lab.wait(job["id"])
+    # A job that ended as one does on such a node; the log is what such a node writes.
+    log = Path(job["run_folder"], f"logs/{job['id']}.log")
+    script = training.folder / "fails.sh"
+    script.write_text(
+        "#!/bin/bash\necho 'srun: error: nid001234: task 2: id: cannot find name for user ID 1000'\nexit 1\n"
+    )
+    log.unlink()
+    number = int(training.lab.run("sbatch", "--parsable", f"--output={log.with_name('%j.log')}", script, user=USER))
+    assert training.lab.wait(number) == "FAILED"
+    record = Path(job["run_folder"], "job.json")
+    record.write_text(record.read_text().replace(f'"id": {job["id"]}', f'"id": {number}'))
+    shutil.chown(record, USER)
+
+    done = training.lab.invoke("logs", f"--job={number}", user=USER, environ=training.environ)
+    assert done.returncode == 1
+    assert "node fault: a node is broken, not the image or the config (nid001234)" in done.stderr
+    line = next(line for line in done.stderr.splitlines() if "invoke submit" in line)
+    flags = {"--config": str(training.config), "--nodes": "1", "--time": "5", "--exclude": "nid001234"}
+    assert shlex.split(line) == ["invoke", "submit", *(part for pair in flags.items() for part in pair)]
