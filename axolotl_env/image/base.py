@@ -28,6 +28,9 @@ CMD ["/bin/bash"]
 # What fills it, from outside: see there.
 _FILL = Path(__file__).with_name("bootstrap.sh")
 
+# All that the scripts of packages see of this machine's environment: PYTHONDONTWRITEBYTECODE makes another base.
+_PASSED = ("path", "home", "tmpdir", "http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
+
 DIGEST = "axolotl-env.base"
 """Label of a base, and of all that is made from it: the tar's SHA-256. Debian moves: it tells two bases apart."""
 
@@ -67,7 +70,7 @@ def plan_base(
     links = "; ".join(f'mkdir -p "$1/usr/{name}"; ln -s usr/{name} "$1/{name}"' for name in merged)
     argv = (
         "mmdebstrap", "--variant=extract", "--format=tar", f"--architectures={DEBIAN_ARCHITECTURES[architecture]}",
-        "--components=main", "--include=?essential", "--include=usr-is-merged",
+        "--components=main", "--include=?essential", "--include=apt,usr-is-merged",
         '--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"',
         f"--setup-hook={links}",
         f'--extract-hook=set -- "$1" {shlex.join(packages)}\n{_FILL.read_text()}',
@@ -114,7 +117,8 @@ def bootstrap(plan: BasePlan, *, fresh: bool = False) -> Path:
         files.replacing(plan.tar) as partial,
         console.step(f"bootstrap Debian for {plan.architecture} from {mirror}") as step,
     ):
-        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(plan.epoch)}
+        known = {name: value for name, value in os.environ.items() if name.lower() in _PASSED}
+        environment = {**known, "SOURCE_DATE_EPOCH": str(plan.epoch)}
         try:
             process.run([program, *plan.argv[1:], partial, *sources], env=environment, on_line=step.show)
         except process.ProgramFailedError as error:

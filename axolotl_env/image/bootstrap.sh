@@ -54,5 +54,5 @@ for name in hostname resolv.conf; do
     rm -f "$root/etc/$name"
     install -m 644 /dev/null "$root/etc/$name"
 done
-rm "$root/etc/dpkg/dpkg.cfg.d/99bootstrap"
+rm -f "$root/etc/dpkg/dpkg.cfg.d/99bootstrap" "$root"/etc/apt/apt.conf.d/99mmdebstrap
 echo "# A mirror of Debian goes here, to install packages in a running container." > "$root/etc/apt/sources.list"
