@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -368,10 +369,12 @@ def test_a_lost_node_is_named_as_the_reason(make: Make, lost_node: Callable[[str
     process = follow(training, job)
     training.lab.wait(job["id"], "RUNNING")
     wait_for(lambda: (training.folder / "out/rank-1.json").exists())
-    lost_node(training.seen(1)["host"])
+    node = training.seen(1)["host"]
+    lost_node(node)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert f"job {job['id']} lost a node" in err
+    assert f"job {job['id']} lost a node ({node})" in err
+    assert f"invoke submit --config {shlex.quote(str(training.config))} --nodes 2 --exclude {node}" in err
 
 
 def test_status_tells_the_step_and_the_loss_of_what_runs(make: Make) -> None:
