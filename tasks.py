@@ -726,12 +726,13 @@ def submit(
     from axolotl_env import console, slurm
     from axolotl_env.settings import load
 
-    loaded = load(site=site, time=time, account=account, partition=partition).settings
+    faults: list[Any] = []
+    loaded = load(site=site, time=time, account=account, partition=partition, faults_to=faults).settings
     request = slurm.JobRequest(
         config, nodes, reservation, dependency, exclude, name, edf,
         assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain, array=array, follow=follow,
     )  # fmt: skip
-    plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
+    plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run, wrong_settings=faults))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))
     job = slurm.submit(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,12 @@ class Checked:
 
 
 def check(
-    request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
+    request: JobRequest,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    wrong_settings: Sequence[Fault] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> Checked:
     """Look at everything that a job needs.
 
@@ -65,14 +70,15 @@ def check(
         settings: store, site, and the limits that the job asks for.
         dry_run: do without Slurm where it is not installed or does not answer, and without reading the whole image:
             a script can be shown on any machine, at once.
+        wrong_settings: what cannot be used of the settings, and is not among ``settings``.
         environ: the environment of the submission; fills the EDF's variables.
 
     Raises:
         BadInputError: something in the request, the config or the EDF cannot work: all faults at once.
         MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
-    place = _place(request, settings, dry_run=dry_run, environ=environ)
-    faults = list(place.faults)
+    place = _place(request, settings, dry_run=dry_run, stamp=not (dry_run or wrong_settings), environ=environ)
+    faults = [*wrong_settings, *place.faults]
     config = Path(request.config).expanduser().absolute()
     secrets_file = secrets_path(environ)
     links = number(request.chain, MAX_LINKS) or 1
@@ -94,7 +100,8 @@ def check(
     # The rules look at keys, which the tasks of an array have in common.
     for one in configs[:1]:
         faults += _rule_faults(one.text, config, place, settings, exact=not request.assignments)
-    faults += _store_faults(settings.store, place.view)
+    if not wrong_settings:
+        faults += _store_faults(settings.store, place.view)
     place.refuse("the job cannot run as it is", faults)
     assert place.environment
     return Checked(
@@ -112,7 +119,7 @@ def check_shell(
         BadInputError: something in the request or the EDF cannot work: all faults at once.
         MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
-    place = _place(request, settings, dry_run=dry_run, environ=environ)
+    place = _place(request, settings, dry_run=dry_run, stamp=not dry_run, environ=environ)
     place.refuse("the shell cannot be started as it is", place.faults)
     assert place.environment
     return place.site, place.environment, place.nodes
@@ -150,7 +157,9 @@ def _tasks(request: JobRequest) -> tuple[int, ...]:
     return found or ((0,) if any(TASK in assignment for assignment in request.assignments) else ())
 
 
-def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: Mapping[str, str]) -> _Place:
+def _place(
+    request: JobRequest, settings: Settings, *, dry_run: bool, stamp: bool, environ: Mapping[str, str]
+) -> _Place:
     site = load_site(settings.site)
     nodes = number(request.nodes, MAX_NODES)
     faults = list(flag_faults(request, settings))
@@ -182,7 +191,7 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
             manifest = read_manifest(Path(seen.draft.image)) if seen.draft.image else None
         except BadInputError as error:
             faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
-        stamps = None if dry_run else settings.store / "cache/verified"
+        stamps = settings.store / "cache/verified" if stamp else None
         faults += _image_faults(seen.draft, manifest, site, stamps)
     view = View(seen.draft.mounts) if seen.draft and seen.mounts_known else HERE
     return _Place(site, nodes or 1, seen.draft, view, manifest, tuple(faults), missing)

@@ -37,7 +37,8 @@ def test_bases_variables_and_relative_paths_are_filled(tmp_path: Path) -> None:
     assert [finding.rule for finding in findings if finding.severity == "error"] == ["image-missing"]
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)
+WORDS = TEXT | st.lists(st.sampled_from(["$", "${", "}", "HOME", ":-", "\\", '"', " "]), max_size=6).map("".join)
 NAMES = st.text(string.ascii_letters + "_", min_size=1, max_size=8)
 PATHS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters=":"), max_size=20)
 

@@ -75,12 +75,15 @@ class Place:
         return ()
 
     def plan(self, *, dry_run: bool = True, **request: object):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        self.config.write_text(json.dumps(self.keys))
-        text = f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n"
-        self.edf.write_text(text + self.edf_more)
+        self.write()
         values = {"config": str(self.config), "edf": str(self.edf), **request}
         wanted = JobRequest(**values)  # type: ignore[arg-type]
         return plan_job(check(wanted, self.settings, dry_run=dry_run, environ=self.environ))
+
+    def write(self) -> None:
+        self.config.write_text(json.dumps(self.keys))
+        text = f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n"
+        self.edf.write_text(text + self.edf_more)
 
 
 @pytest.fixture
@@ -171,6 +174,21 @@ def test_every_fault_is_named_at_once(place: Place, stub: Stub) -> None:
     ):
         assert [fault for fault in faults if expected in fault], expected
     assert len(faults) == 20
+
+
+def test_a_setting_that_needs_what_is_not_set_hides_nothing_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.keys["learnin_rate"] = 1e-5
+    place.write()
+    monkeypatch.delenv("SCRATCH", raising=False)
+    monkeypatch.setenv("AXOLOTL_ENV_STORE", "${SCRATCH}/store")
+    with pytest.raises(Exit) as caught:
+        tasks.submit(Context(), config=str(place.config), edf=str(place.edf), nodes="0", dry_run=True)
+    said = str(caught.value).splitlines()
+    assert caught.value.code == 2
+    assert [line for line in said if "AXOLOTL_ENV_STORE (environment): " in line and "SCRATCH is not set" in line]
+    assert [line for line in said if "--nodes: " in line]
+    assert [line for line in said if "learnin_rate is no key" in line]
+    assert len(said) == 4
 
 
 @pytest.mark.parametrize("edf", ["", "image = [", 'mounts = ["${SCRATCH}:/x"]', 'base_environment = "none"'])
