@@ -735,6 +735,7 @@ def submit(
     plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run, wrong_settings=faults))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))
+    console.note(plan.headline())
     job = slurm.submit(plan)
     if json:
         return console.document(job.model_dump(mode="json"))

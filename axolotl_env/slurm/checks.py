@@ -18,7 +18,8 @@ from axolotl_env.slurm.cluster import limit_faults
 from axolotl_env.slurm.flags import MAX_LINKS, MAX_NODES, TASK, flag_faults, number, seconds, tasks
 from axolotl_env.slurm.job import JobRequest
 from axolotl_env.slurm.mounts import View
-from axolotl_env.slurm.secrets import secret_names, secrets_path
+from axolotl_env.slurm.secrets import secrets_path
+from axolotl_env.slurm.tokens import token_faults
 from axolotl_env.slurm.training_config import TaskConfig
 from axolotl_env.squashfs import Manifest, incomplete, read_manifest, unchanged
 from axolotl_env.training import rule_findings
@@ -89,9 +90,10 @@ def check(
         configs = training_config.read(config, request.assignments, _tasks(request))
     except BadInputError as error:
         faults.append(error.fault)
+    inside = place.environment.env if place.environment else {}
     for one in configs:
         faults += training_config.path_faults(one.content, config, place.view)
-        faults += _token_faults(one.content, secrets_file, environ)
+        faults += token_faults(one.content, secrets_file, {**environ, **inside})
         if request.requeue or links > 1:
             faults += _resume_faults(one.content, config, place.view)
     # Tasks of an array that train on the same data are told once what is wrong with it.
@@ -280,18 +282,3 @@ def _resume_faults(content: Mapping[str, object], config: Path, view: View) -> I
     if old and not content.get("resume_from_checkpoint"):
         what = f"{old[0]} is there from an earlier run, and this one would go on from it"
         yield Fault(what, "output_dir", "another output_dir, or resume_from_checkpoint to say that it is meant")
-
-
-def _token_faults(content: Mapping[str, object], secrets_file: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    try:
-        kept = secret_names(secrets_file)
-    except BadInputError as error:
-        yield error.fault
-        return
-    mode = content.get("wandb_mode") or environ.get("WANDB_MODE")
-    netrc = Path(environ.get("HOME", "/"), ".netrc")
-    logged_in = netrc.is_file() and "wandb" in netrc.read_text(errors="replace")
-    wanted = content.get("wandb_project") and mode not in ("disabled", "offline") and not logged_in
-    if wanted and "WANDB_API_KEY" not in (*kept, *environ):
-        what = "Weights & Biases is asked for, and there is no WANDB_API_KEY"
-        yield Fault(what, "wandb_project", "invoke secrets --set WANDB_API_KEY, or wandb_mode: offline in the config")
