@@ -146,7 +146,7 @@ def _targeted(name: str, config: Mapping[str, Any]) -> bool:
     wanted = config.get("lora_target_modules")
     if config.get("lora_target_linear") or wanted in ("all_linear", "all-linear"):
         return True
-    names = wanted if isinstance(wanted, list) else []
+    names = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
     return any(name == one or name.endswith(f".{one}") or _fits(str(one), f"model.layers.0.{name}") for one in names)
 
 

@@ -600,6 +600,136 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "xformers_attention": None,
     },
     "quantized": {"qat": {"activation_dtype": "int8", "weight_dtype": "int4", "group_size": 32}, "seed": 42},
+    "kto": {
+        "rl": "kto",
+        "rl_beta": 0.5,
+        "kto_desirable_weight": 0.2,
+        "remove_unused_columns": False,
+        "datasets": [{"path": "org/x", "type": "llama3.ultra", "split": "train"}],
+    },
+    "orpo": {
+        "rl": "orpo",
+        "orpo_alpha": 0.1,
+        "chat_template": "chatml",
+        "remove_unused_columns": False,
+        "datasets": [{"path": "org/x", "type": "chat_template.argilla"}],
+    },
+    "dpo with fields of one's own": {
+        "rl": "dpo",
+        "datasets": [
+            {
+                "path": "org/x",
+                "split": "train",
+                "type": {"field_prompt": "p", "field_chosen": "c", "field_rejected": "r", "prompt_format": "{prompt}"},
+            }
+        ],
+    },
+    "reward model": {
+        "reward_model": True,
+        "model_type": "AutoModelForSequenceClassification",
+        "num_labels": 1,
+        "chat_template": "gemma",
+        "datasets": [{"path": "org/x", "type": "bradley_terry.chat_template", "split": "train"}],
+        "pad_to_sequence_len": True,
+    },
+    "process reward model": {
+        "process_reward_model": True,
+        "model_type": "AutoModelForTokenClassification",
+        "num_labels": 2,
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": "stepwise_supervised",
+                "step_separator": "\n",
+                "max_completion_length": 2048,
+                "train_on_last_step_only": False,
+                "split": "train[:200]",
+            }
+        ],
+    },
+    "packing": {"sample_packing": True, "attn_implementation": "flex_attention", "eval_sample_packing": False},
+    "streaming": {
+        "pretraining_dataset": [{"path": "org/x", "name": "en", "type": "pretrain", "text_column": "text"}],
+        "streaming": True,
+        "streaming_multipack_buffer_size": 10_000,
+        "sample_packing": True,
+        "attn_implementation": "sdpa",
+        "max_steps": 100,
+        "shuffle_merged_datasets": False,
+    },
+    "distillation": {
+        "plugins": ["axolotl.integrations.kd.KDPlugin", "axolotl.integrations.liger.LigerPlugin"],
+        "kd_trainer": True,
+        "kd_ce_alpha": 0.4,
+        "kd_alpha": 1.0,
+        "kd_temperature": 2.0,
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": "axolotl.integrations.kd.chat_template",
+                "field_messages": "messages",
+                "logprobs_field": "logprobs",
+                "temperature": 1.0,
+                "preprocess_shards": 2,
+            }
+        ],
+    },
+    "cut cross-entropy": {
+        "plugins": ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"],
+        "cut_cross_entropy": True,
+        "bf16": True,
+    },
+    "some layers only": {"unfrozen_parameters": ["^lm_head.weight$", "model.layers.2[0-9]+.block.*"]},
+    "spectrum": {
+        "plugins": ["axolotl.integrations.spectrum.SpectrumPlugin"],
+        "spectrum_top_fraction": 0.5,
+        "spectrum_model_name": "org/model",
+    },
+    "dora with embeddings": {
+        "adapter": "lora",
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.05,
+        "lora_target_modules": r"model.layers.[\d]+.(mlp|self_attn).(up|down|gate|q|k|v|o)_proj",
+        "lora_modules_to_save": ["embed_tokens", "lm_head"],
+        "peft_use_dora": True,
+        "loraplus_lr_ratio": 8,
+    },
+    "long sequences": {
+        "context_parallel_size": 2,
+        "heads_k_stride": 1,
+        "sequence_len": 65_536,
+        "micro_batch_size": 1,
+        "attn_implementation": "flash_attention_2",
+    },
+    "roles": {
+        "chat_template": "tokenizer_default_fallback_chatml",
+        "datasets": [
+            {
+                "path": "chat.jsonl",
+                "ds_type": "json",
+                "data_files": ["a.jsonl", "b.jsonl"],
+                "type": "chat_template",
+                "roles": {"user": ["human", "user"], "assistant": ["gpt", "model"]},
+                "roles_to_train": ["assistant"],
+                "train_on_eos": "turn",
+                "message_field_training": "train",
+                "message_property_mappings": {"role": "from", "content": "value"},
+            }
+        ],
+        "test_datasets": [{"path": "org/y", "type": "alpaca", "split": "test"}],
+        "eval_strategy": "epoch",
+    },
+    "trackers": {
+        "use_mlflow": True,
+        "mlflow_experiment_name": "x",
+        "wandb_project": None,
+        "wandb_log_model": "checkpoint",
+        "use_tensorboard": True,
+        "hub_model_id": "org/out",
+        "early_stopping_patience": 3,
+    },
+    "muon": {"optimizer": "muon", "learning_rate": "2e-4", "max_grad_norm": 1.0, "lr_scheduler": "rex"},
 }
 
 

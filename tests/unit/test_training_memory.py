@@ -122,6 +122,7 @@ def test_ranks_that_share_a_sequence_hold_a_part_of_its_activations(tmp_path: Pa
     [
         ({"lora_target_modules": ["q_proj", "mlp.up_proj"]}, 2 * 4096 + 4096 + 21504),
         ({"lora_target_modules": [r"model\.layers\.\d+\.self_attn\.[qo]_proj"]}, 4 * 4096),
+        ({"lora_target_modules": r"model.layers.[\d]+.(mlp|self_attn).(up|q)_proj"}, 2 * 4096 + 4096 + 21504),
         ({"lora_target_modules": ["("]}, 0),
         ({"lora_target_modules": "all_linear"}, 4 * 4096 + 2 * (4096 + 1024) + 2 * (4096 + 21504)),
     ],
