@@ -128,15 +128,15 @@ class JobPlan:
     def headline(self) -> str:
         """Return what is about to run, in a line."""
         job = self.job
-        times = (
-            f", {len(job.tasks)} tasks" if job.tasks else f", {self.links} jobs in a chain" if self.links > 1 else ""
-        )
+        processes = job.nodes * job.processes_per_node
+        size = f"{job.nodes} node{'s' * (job.nodes != 1)}, {processes} process{'es' * (processes != 1)}"
+        if job.tasks:
+            size += f", {len(job.tasks)} tasks"
+        elif self.links > 1:
+            size += f", {self.links} jobs in a chain"
         where = ", ".join(part for part in (job.partition, job.time, job.account) if part)
-        return (
-            f"{job.name}: {job.config.name} on {job.nodes} node{'s' * (job.nodes != 1)}, "
-            f"{ranks} process{'es' * (ranks != 1)}{times}, "
-            f"in {Path(job.image).name}" + (f" ({where})" if where else "")
-        )
+        end = f" ({where})" if where else ""
+        return f"{job.name}: {job.config.name} on {size}, in {Path(job.image).name}{end}"
 
     def document(self) -> dict[str, object]:
         """Return the plan as JSON values."""
