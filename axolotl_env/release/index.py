@@ -10,6 +10,7 @@ from email.parser import BytesParser
 from pathlib import Path
 from urllib.parse import urljoin
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import BaseModel, Field
 
@@ -91,6 +92,20 @@ def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
     if entry.uploaded is None:
         raise MissingError("the index does not tell when a file was uploaded (PEP 700)", where=base, hint="use PyPI")
     return _read(path, version, digest, entry.uploaded.date())
+
+
+def newest(index: str, name: str, takes: SpecifierSet, *, cache: Path) -> str:
+    """Return the newest version of a package that the index has a wheel of, in a range; "" for none.
+
+    Raises:
+        MissingError: the index does not answer.
+    """
+    base = f"{(index or PYPI).rstrip('/')}/{name}/"
+    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base, _Listed)
+    wheels = {
+        file.filename.split("-")[1] for file in (listed.files if listed else ()) if file.filename.endswith(".whl")
+    }
+    return str(max(takes.filter(map(Version, wheels)), default=""))
 
 
 def _read(path: Path, version: str, digest: str, uploaded: datetime.date) -> Wheel:
