@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
+from PIL import Image
 
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.release import load_release
@@ -77,6 +83,15 @@ GOOD = sharegpt(("user", "Where is the lake?"), ("assistant", "Near the alp."))
 OTHER_NAMES = openai(("human", "a"), ("gpt", "b")).replace("messages", "conversations")
 MORE = "".join(sharegpt(("user", f"{n} lake " * 20), ("assistant", "alp")) + "\n" for n in range(40_000))
 
+
+def _parquet() -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["the lake"]}), sink)
+    return bytes(sink.getvalue())
+
+
+PARQUET = _parquet()
+
 # (data set entry, content, what the real axolotl does: how many samples it trains on, or None where it fails)
 CASES: dict[str, tuple[dict[str, Any], str | bytes, int | None]] = {
     "conversations": (SHAREGPT, GOOD + "\n" + sharegpt(("human", "And?"), ("gpt", "Bern")) + "\n", 2),
@@ -126,9 +141,62 @@ CASES: dict[str, tuple[dict[str, Any], str | bytes, int | None]] = {
     "names of the other format": (SHAREGPT, OTHER_NAMES, 0),
     "empty text": (TEXT, '{"text": "the lake"}\n{"text": ""}', 1),
     "null text": (TEXT, '{"text": "the lake"}\n{"text": null}', 1),
+    # By its name axolotl takes a file for something else.
+    "JSON named.parquet": ({**TEXT, "ds_type": None}, '{"text": "the lake"}', None),
+    "not packed.jsonl.gz": (TEXT, '{"text": "the lake"}', None),
+    "packed": (TEXT, gzip.compress(b'{"text": "the lake"}'), 1),
+    "Parquet": ({**TEXT, "ds_type": None}, PARQUET, None),
+    "Parquet by ds_type": ({**TEXT, "ds_type": "parquet"}, PARQUET, 1),
+    "Parquet named.parquet": ({**TEXT, "ds_type": None}, PARQUET, 1),
+    "cut off.parquet": ({**TEXT, "ds_type": None}, PARQUET[:-9], None),
+    "cut off.jsonl.gz": (TEXT, gzip.compress(b'{"text": "the lake"}\n' * 9)[:-9], None),
     # Only the last sample is tokenised, but all are loaded.
     "a field after 10 MB": ({**SHAREGPT, "split": "train[-1:]"}, MORE + GOOD[:-1] + ', "x": 1}', None),
 }  # fmt: skip
+
+
+def asked(*parts: dict[str, Any], **more: object) -> str:
+    turns = [{"role": "user", "content": [*parts, {"type": "text", "text": "?"}]}]
+    return json.dumps({"messages": [*turns, {"role": "assistant", "content": [{"type": "text", "text": "!"}]}], **more})
+
+
+def picture(format_: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, format_)
+    return file.getvalue()
+
+
+DATA = base64.b64encode(picture()).decode()
+
+# The same for samples with images; {folder} holds them.
+IMAGES: dict[str, tuple[str, int | None]] = {
+    "image by path": (asked({"type": "image", "path": "{folder}/good.png"}), 1),
+    "image by image": (asked({"type": "image", "image": "{folder}/good.jpeg"}), 1),
+    "image by url that is a path": (asked({"type": "image", "url": "{folder}/good.png"}), 1),
+    "image as base64": (asked({"type": "image", "base64": DATA}), 1),
+    "image as data": (asked({"type": "image", "image": "data:image/png;base64," + DATA}), 1),
+    "image as OpenAI has it": (asked({"type": "image_url", "image_url": {"url": "{folder}/good.png"}}), 1),
+    "two images": (asked(*[{"type": "image", "path": "{folder}/good.png"}] * 2), 1),
+    "image of the column": (asked(images=["{folder}/good.png"]), 1),
+    "image of the column image": (asked(image=["{folder}/good.png"]), 1),
+    "image of the column in its place": (asked({"type": "image"}, images=["{folder}/good.png"]), 1),
+    "no image": (asked(), 1),
+    "turns of text": (sharegpt(("human", "a"), ("gpt", "b"), images=["{folder}/good.png"]), 1),
+    "image that is gone": (asked({"type": "image", "path": "{folder}/gone.png"}), None),
+    "image that is cut off": (asked({"type": "image", "path": "{folder}/cut.png"}), None),
+    "photo that is cut off": (asked({"type": "image", "path": "{folder}/cut.jpeg"}), None),
+    "image that is text": (asked({"type": "image", "path": "{folder}/text.png"}), None),
+    "image by file URL": (asked({"type": "image", "path": "file://{folder}/good.png"}), None),
+    "image as broken base64": (asked({"type": "image", "base64": "!!!"}), None),
+    "image of the column that is gone": (asked(images=["{folder}/gone.png"]), None),
+    "column that is no list": (asked(images="{folder}/good.png"), None),
+    "column that is empty": (asked(images=[]), None),
+    "column of null": (asked(images=[None]), None),
+    "part without a type": (asked({"path": "{folder}/good.png"}), None),
+    "image without a name": (asked({"type": "image"}), 0),
+    "image named null": (asked({"type": "image", "path": None}), 0),
+    "a place too many": (asked({"type": "image"}, {"type": "image"}, images=["{folder}/good.png"]), None),
+}
 
 
 @pytest.mark.usefixtures("model")
@@ -136,21 +204,32 @@ def test_data_that_passes_trains_and_data_that_fails_does_not(run: Run, folder: 
     program = ROOT / "tests/integration/inside/verdicts.py"
     shutil.copy(program, folder)
     cases = {}
-    for name, (dataset, content, _) in CASES.items():
-        file = folder / f"{name}.jsonl"
+    files = {}
+    (folder / "good.png").write_bytes(picture())
+    (folder / "good.jpeg").write_bytes(picture("JPEG"))
+    (folder / "text.png").write_text("no image")
+    (folder / "cut.png").write_bytes(picture()[:-900])
+    (folder / "cut.jpeg").write_bytes(picture("JPEG")[:-900])
+    seen = {
+        name: (SHAREGPT if '"from"' in line else OPENAI, line.replace("{folder}", str(folder)), trains)
+        for name, (line, trains) in IMAGES.items()
+    }
+    everything = {**CASES, **seen}
+    for name, (dataset, content, _) in everything.items():
+        file = files[name] = folder / (name if "." in name else f"{name}.jsonl")
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        cases[name] = {"dataset": {**dataset, "path": str(file)}, "config": {}}
+        cases[name] = {"dataset": {**dataset, "path": str(file)}, "config": {}, "images": name in IMAGES}
     (folder / "cases.json").write_text(json.dumps(cases))
     said = run("python", folder / "verdicts.py", folder)
     lines = (line.partition("VERDICT ")[2] for line in said.splitlines() if "VERDICT " in line)
     verdicts = {verdict["case"]: verdict for verdict in map(json.loads, lines)}
-    assert verdicts.keys() == CASES.keys()
+    assert verdicts.keys() == everything.keys()
     wrong = []
-    for name, (dataset, _, expected) in CASES.items():
+    for name, (dataset, _, expected) in everything.items():
         verdict = verdicts[name]
         if (None if "error" in verdict else verdict["trained"]) != expected:
             wrong.append(f"{name}: axolotl itself says {verdict}, we thought {expected}")
-        found = check_file(folder / f"{name}.jsonl", from_config(dataset, {}))
+        found = check_file(files[name], from_config(dataset, {}))
         errors = {rule: n for rule, n in found.counts.items() if rules()[rule]["severity"] == "error"}
         trains = expected is not None and expected >= found.samples
         if trains == bool(errors):
