@@ -59,15 +59,17 @@ class Standing:
 
 
 def standings(store: Path, job: str) -> tuple[Standing, ...]:
-    """Return where a job stands, or all of the caller's that wait or run.
+    """Return where a job and what comes after it in its chain stand, or all of the caller's that wait or run.
 
     Raises:
         BadInputError: there is no such job.
         MissingError: Slurm does not answer.
     """
     if job:
+        named = all_logs_of(store, job)
         return tuple(
-            _standing(logs.id, logs.record.name if logs.record else "", logs.files) for logs in all_logs_of(store, job)
+            _standing(logs.id, logs.record.name if logs.record else "", logs.files)
+            for logs in (*named, *later_links(named[0]))
         )
     records = {one.number: one for record in runs(store) for one in record.jobs()}
     return tuple(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import USER, Make
+from tests.slurm.conftest import USER, Make, document
 
 pytestmark = pytest.mark.slurm
 
@@ -29,6 +29,17 @@ def test_a_chain_is_followed_from_link_to_link_to_the_end_of_its_training(make: 
     assert [f"the chain goes on with job {number}" in done.stderr for number in numbers[1:]] == [True, True, False]
     assert done.stdout.index("from step 1") < done.stdout.index("from step 3") < done.stdout.index("from step 5")
     assert f"job {numbers[2]} completed" in done.stderr
+
+    # One training: its curve and where it stands are those of all links.
+    command = ("plot", f"--job={numbers[0]}", "--json")
+    curves = document(training.lab.invoke(*command, user=USER, environ=training.environ))
+    assert curves[str(numbers[0])]["loss"] == [4.9, 4.8, 4.7, 4.7, 4.6, 4.5, 4.5, 4.4]
+    training.lab.wait(numbers[3])
+    command = ("status", f"--job={numbers[0]}", "--json")
+    shown = document(training.lab.invoke(*command, user=USER, environ=training.environ))
+    assert [(one["job"], one["state"]) for one in shown] == [
+        (number, state) for number, state in zip(numbers, ["FAILED", "FAILED", "COMPLETED", "COMPLETED"], strict=True)
+    ]
 
 
 def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) -> None:
