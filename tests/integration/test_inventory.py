@@ -149,6 +149,8 @@ def store(squashfs: Path, foreign: Path, tmp_path: Path) -> Path:
         (images / name).symlink_to(squashfs)
         (images / f"{name}.json").write_text(json.dumps({**manifest, "file": name, **change}))
     shutil.copy(foreign, images / "foreign.sqsh")
+    (images / "a folder.sqsh").mkdir()
+    (images / "gone.sqsh").symlink_to("/nonexistent")
     (images / "half.sqsh").write_bytes(foreign.read_bytes()[:500])
     return tmp_path / "a store"
 
