@@ -30,6 +30,7 @@ datasets:
   - path: org/data
     type: chat_template
 output_dir: ./out
+learning_rate: 1.0e-5
 dataloader_num_workers: 4
 """
 ZERO3: dict[str, Any] = {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
@@ -170,6 +171,19 @@ def test_a_value_of_a_wrong_kind_is_told_with_what_is_wanted(tmp_path: Path, lin
         if f.rule == "wrong-kind"
     ]
     assert [(f.key, f.remedy) for f in found] == [(key, remedy)]
+
+
+def test_keys_without_which_axolotl_does_not_start_are_missed(tmp_path: Path) -> None:
+    found = check(tmp_path, "output_dir: x\n")
+    assert [(f.rule, f.key, f.line) for f in found] == [
+        ("missing-key", key, 0) for key in ("base_model", "learning_rate", "datasets")
+    ]
+    assert (
+        check(tmp_path, "base_model: a\nlearning_rate: 5e-6\npretraining_dataset: [{path: org/x}]\nstreaming: true\n")
+        == []
+    )
+    # A plugin of one's own may have defaults.
+    assert check(tmp_path, "output_dir: x\nplugins: [mine.Plugin]\n") == []
 
 
 def test_a_value_that_another_rule_refuses_is_not_told_twice(tmp_path: Path) -> None:
@@ -367,7 +381,7 @@ def test_a_deepspeed_rule_names_the_place_in_the_json(tmp_path: Path, rule: str)
 def test_a_deepspeed_config_inside_the_yaml_is_checked_there(tmp_path: Path) -> None:
     config = BASE + "deepspeed:\n  zero_optimization:\n    stage: 2\n    overlap_com: true\n"
     found = check(tmp_path, config)
-    assert [(f.rule, f.line, f.column) for f in found] == [("deepspeed-key", 10, 5)]
+    assert [(f.rule, f.line, f.column) for f in found] == [("deepspeed-key", 11, 5)]
     assert "overlap_comm" in found[0].remedy
 
 
@@ -387,7 +401,7 @@ def test_files_that_are_not_there_are_told_with_the_nearest_name(tmp_path: Path)
     (tmp_path / "chat.jsonl").touch()
     config = BASE.replace("org/data", f"{tmp_path}/chats.jsonl") + "deepspeed: deepspeed_zero3.json\n"
     found = check(tmp_path, config)
-    assert [(f.rule, f.line) for f in found] == [("path-missing", 3), ("path-missing", 7)]
+    assert [(f.rule, f.line) for f in found] == [("path-missing", 3), ("path-missing", 8)]
     assert ["did you mean" in f.remedy for f in found] == [True, True]
     right = config.replace("chats", "chat").replace("zero3", "zero_3")
     assert check(tmp_path, right) == []
@@ -411,6 +425,7 @@ def test_every_rule_is_tried(tmp_path: Path) -> None:
     elsewhere = {
         "cce-absent",
         "dataloader-defaults",
+        "missing-key",
         "no-template",
         "deepspeed-nvcc",
         "path-missing",
@@ -423,7 +438,7 @@ def test_every_rule_is_tried(tmp_path: Path) -> None:
 
 
 def test_numbers_that_axolotl_accepts_in_any_spelling_pass(tmp_path: Path) -> None:
-    config = BASE + "learning_rate: 5e-6\nwarmup_ratio: 1e-1\nmax_steps: 1_000\nweight_decay: .05\nbf16: yes\n"
+    config = BASE.replace("1.0e-5", "5e-6") + "warmup_ratio: 1e-1\nmax_steps: 1_000\nweight_decay: .05\nbf16: yes\n"
     assert check(tmp_path, config) == []
 
 

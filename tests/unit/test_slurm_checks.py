@@ -60,7 +60,8 @@ class Place:
         self.edf = self.folder / "axolotl.toml"
         self.image = self.folder / "axolotl.sqsh"
         self.image.write_bytes(SQUASHFS)
-        self.keys: dict[str, object] = {"base_model": "org/model", "output_dir": "out"}
+        self.keys: dict[str, object] = {"base_model": "org/model", "learning_rate": 1e-5, "output_dir": "out"}
+        self.keys["datasets"] = [{"path": "org/set", "type": "completion"}]
         self.mounts = [f"{self.folder}:{self.folder}"]
         self.environ = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / ".config")}
         self.settings = Settings(store=self.folder / "store")
