@@ -59,9 +59,17 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
 
 
 def _again(job: Job, node: str) -> str:
-    """Return the line that submits a job once more, without a node."""
-    options = {"config": str(job.config), "nodes": str(job.nodes), "time": job.time, "exclude": node}
-    return shlex.join(["invoke", "submit", *(part for k, v in options.items() if v for part in (f"--{k}", v))])
+    """Return the line that submits a job once more as it was, without a node."""
+    asked = dict(job.options)
+    asked.pop("dependency", None)  # it was met
+    excluded = ",".join(filter(None, (str(asked.pop("exclude", "")), node)))
+    sets = [f"--set={assignment}" for assignment in asked.pop("assignments", ())]
+    values = {
+        "config": job.config, "edf": job.edf, "nodes": job.nodes, "name": job.name, "time": job.time,
+        "account": job.account, "partition": job.partition, **asked, "exclude": excluded,
+    }  # fmt: skip
+    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value]
+    return shlex.join(["invoke", "submit", *flags, *sets])
 
 
 def say(state: JobState) -> None:

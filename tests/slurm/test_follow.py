@@ -45,7 +45,7 @@ def test_a_chain_is_followed_from_link_to_link_to_the_end_of_its_training(make: 
 def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) -> None:
     training = make()
     training.set(steps=1)
-    job = training.submit("--time=5")
+    job = training.submit("--time=5", "--set=pause=0", "--exclude=nid004")
     training.lab.wait(job["id"])
     # A job that ended as one does on such a node; the log is what such a node writes.
     log = Path(job["run_folder"], f"logs/{job['id']}.log")
@@ -64,5 +64,14 @@ def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) ->
     assert done.returncode == 1
     assert "node fault: a node is broken, not the image or the config (nid001234)" in done.stderr
     line = next(line for line in done.stderr.splitlines() if "invoke submit" in line)
-    flags = {"--config": str(training.config), "--nodes": "1", "--time": "5", "--exclude": "nid001234"}
-    assert shlex.split(line) == ["invoke", "submit", *(part for pair in flags.items() for part in pair)]
+    assert shlex.split(line) == [
+        "invoke",
+        "submit",
+        f"--config={training.config}",
+        f"--edf={training.folder}/edf.toml",
+        "--nodes=1",
+        "--name=tiny config",
+        "--time=5",
+        "--exclude=nid004,nid001234",
+        "--set=pause=0",
+    ]
