@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -76,11 +77,14 @@ def _check(plan: ImagePlan, engine: Engine) -> None:
     new_bases = [base for base in _bootstrapped(plan) if not base.tar.is_file() and not engine.find(base.name)]
     if isinstance(plan.base, GivenBase) and not engine.find(plan.base.name):
         faults.append(absent(parse_reference(plan.base.reference), engine.name).fault)
-    for check in (partial(emulation.require, plan.architecture), *(partial(require_programs, b) for b in new_bases)):
+    for check, otherwise in (
+        (partial(emulation.require, plan.architecture), ""),
+        *((partial(require_programs, base), "; or --base: an image that is there already") for base in new_bases),
+    ):
         try:
             check()
         except MissingError as error:
-            faults.append(error.fault)
+            faults.append(replace(error.fault, hint=error.fault.hint + otherwise))
     _raise(faults)
 
 
