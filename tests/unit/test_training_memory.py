@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
 
@@ -187,10 +190,40 @@ def test_a_process_trains_on_each_gpu(nodes: str, site: Site, expected: int) -> 
     assert gpus(nodes, site) == expected
 
 
-@pytest.mark.parametrize("nodes", ["0", "-1", "two", "", "1.5"])
+@pytest.mark.parametrize("nodes", ["0", "-1", "two", "", "1.5", "²", "9" * 5000])
 def test_what_is_no_number_of_nodes_is_refused(nodes: str) -> None:
     with pytest.raises(BadInputError):
         gpus(nodes, LOCAL)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text("a1e.-$", max_size=4)
+KEYS = ["bf16", "micro_batch_size", "sequence_len", "gradient_accumulation_steps", "num_epochs", "lora_r", "adapter",
+        "lora_target_modules", "lora_modules_to_save", "deepspeed", "fsdp_config", "fsdp_version", "dp_shard_size",
+        "dp_replicate_size", "context_parallel_size", "tensor_parallel_size", "plugins", "datasets", "sample_packing",
+        "gradient_checkpointing", "load_in_4bit", "base_model"]  # fmt: skip
+PLAUSIBLE = st.sampled_from(["lora", 1, 2, 0, "8", True, ["q_proj"], ["axolotl.integrations.liger.LigerPlugin"],
+                             {"zero_optimization": {"stage": 3}}, {"version": 2}, [{"path": "x.jsonl"}]])  # fmt: skip
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["stage", "path", "zero_optimization", "offload_optimizer"]), inner)
+    ),
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), PLAUSIBLE | NESTED).map(
+        lambda value: yaml.safe_dump({"base_model": "swiss-ai/Apertus-8B-2509", **value}).encode()
+    )
+    | st.binary(max_size=60)
+)
+def test_arbitrary_configs_are_estimated_or_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with contextlib.suppress(BadInputError):
+        assert estimate(str(file), nodes="2", site=CLARIDEN).total >= 0
 
 
 # ---- steps ----
