@@ -138,7 +138,7 @@ def test_a_job_that_waits_says_what_for(make: Make) -> None:
     second = training.submit(f"--dependency=afterok:{first['id']}")
     process = follow(training, second)
     assert process.stderr
-    assert "waits: it waits for the job that it depends on" in process.stderr.readline()
+    assert "waits: for the job that it depends on" in process.stderr.readline()
     shown = document(
         training.lab.invoke("status", f"--job={second['id']}", "--json", user=USER, environ=training.environ)
     )
