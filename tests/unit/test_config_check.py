@@ -271,6 +271,16 @@ def test_a_dry_run_of_fix_shows_the_change_and_writes_nothing(tmp_path: Path, in
     assert file.read_text() == BASE + "eval_set_size: 0.1 # mine\n"
 
 
+def test_what_our_rules_find_stands_where_the_image_cannot_be_run(tmp_path: Path, invoke: Invoke) -> None:
+    file, edf = tmp_path / "c.yaml", tmp_path / "e.toml"
+    file.write_text(BASE + "micro_batch_size: banana\n")
+    edf.write_text(f'image = "{squashfs(tmp_path)}"\n')
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store"), "PATH": str(tmp_path)}
+    done = invoke("check-config", "--config", file, "--edf", edf, env=env)
+    assert (done.returncode, "wrong-kind" in done.stdout) == (2, True)
+    assert "own validation did not run: unsquashfs is not installed" in done.stderr
+
+
 def test_a_flavour_is_checked_before_its_image_is_there(tmp_path: Path, invoke: Invoke) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(BASE + "deepspeed: {zero_optimization: {stage: 2}}\n")
