@@ -726,14 +726,16 @@ def submit(
     from axolotl_env import console, slurm
     from axolotl_env.settings import load
 
-    loaded = load(site=site, time=time, account=account, partition=partition).settings
+    faults: list[Any] = []
+    loaded = load(site=site, time=time, account=account, partition=partition, faults_to=faults).settings
     request = slurm.JobRequest(
         config, nodes, reservation, dependency, exclude, name, edf,
         assignments=tuple(set or ()), debug=debug, requeue=requeue, chain=chain, array=array, follow=follow,
     )  # fmt: skip
-    plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run))
+    plan = slurm.plan_job(slurm.check(request, loaded, dry_run=dry_run, wrong_settings=faults))
     if dry_run:
         return console.document(plan.document()) if json else console.text(plan.script.rstrip("\n"))
+    console.note(plan.headline())
     job = slurm.submit(plan)
     if json:
         return console.document(job.model_dump(mode="json"))
@@ -829,8 +831,8 @@ def logs(_: Context, job: str = "", follow: bool = False, rank: str = "") -> Non
     slurm.show_log(load().settings.store, job, follow_on=follow, rank=rank)
 
 
-@command(help={"job": "number of the job"})
-def cancel(_: Context, job: str = "") -> None:
+@command(help={"job": "number of the job", "dry_run": DRY_RUN, "json": JSON})
+def cancel(_: Context, job: str = "", dry_run: bool = False, json: bool = False) -> None:
     """[jobs] Cancel a job that waits or runs, and the later ones of its chain.
 
     Example: invoke cancel --job 123
@@ -838,8 +840,13 @@ def cancel(_: Context, job: str = "") -> None:
     from axolotl_env import console, slurm
     from axolotl_env.settings import load
 
-    for before in slurm.cancel(load().settings.store, job):
-        console.note(f"job {before.id} {before.words}" + (": nothing to cancel" if before.final else ": cancelled"))
+    before = slurm.cancel(load().settings.store, job, dry_run=dry_run)
+    if json:
+        return console.document([{"job": one.id, "state": one.name, "cancel": not one.final} for one in before])
+    done = "would be cancelled" if dry_run else "cancelled"
+    for one in before:
+        console.note(f"job {one.id} {one.words}: {'nothing to cancel' if one.final else done}")
+    return None
 
 
 @command(

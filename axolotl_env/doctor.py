@@ -18,6 +18,7 @@ from axolotl_env.errors import MissingError, UserError
 from axolotl_env.image import engine_info
 from axolotl_env.records import Record
 from axolotl_env.release import Flavour, load_flavour
+from axolotl_env.release.flavour import FLAVOURS
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.squashfs import find_mksquashfs
 
@@ -69,7 +70,7 @@ def _engine(place: Place) -> str:
     least = min((lock.engine_gb for lock in place.flavour.locks if lock.architecture == machine), default=0.0)
     # The folder of a remote engine is not here to look at.
     room = f"; {_room(info.root, least)}" if info.root.is_dir() else ""
-    return f"{info.name}, storage {info.storage}{room}"
+    return f"{info.name}, storage {info.storage}{room}" + (f"; {info.notice}" if info.notice else "")
 
 
 def _store(place: Place) -> str:
@@ -81,7 +82,8 @@ def _edf_dir(_: Place) -> str:
 
 
 def _mmdebstrap(_: Place) -> str:
-    return _version("mmdebstrap", "--version", package="mmdebstrap", needed_for="bootstrap the image's Debian")
+    package = "mmdebstrap; or build-image --base NAME@sha256:…, which bootstraps nothing"
+    return _version("mmdebstrap", "--version", package=package, needed_for="bootstrap the image's Debian")
 
 
 def _uv(_: Place) -> str:
@@ -91,7 +93,19 @@ def _uv(_: Place) -> str:
 
 
 def _emulation(place: Place) -> str:
-    return emulation.require(place.foreign or "aarch64")
+    wanted = {place.foreign or architecture for architecture in _foreign_flavours().values()}
+    return ", ".join(sorted(emulation.require(architecture) for architecture in wanted)) or "not needed: all is native"
+
+
+def _foreign_flavours() -> dict[str, str]:
+    """Return the flavours that are not for this machine's architecture, with theirs."""
+    machine = platform.machine()
+    flavours = [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
+    return {f.name: f.architecture(machine) for f in flavours if f.architecture(machine) != machine}
+
+
+def _emulated(_: Place) -> tuple[str, ...]:
+    return tuple(f"build-image --flavour {name}" for name in _foreign_flavours())
 
 
 def _mksquashfs(_: Place) -> str:
@@ -142,7 +156,7 @@ class Check:
     name: str
     look: Callable[[Place], str]
     """Returns what is there, or raises UserError with what is wrong and what to do."""
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] | Callable[[Place], tuple[str, ...]]
     needed: Callable[[Place], bool] = lambda _: True
 
 
@@ -152,7 +166,7 @@ CHECKS = (
     Check("uv", _uv, ("build-image",)),
     Check("mmdebstrap", _mmdebstrap, ("build-image",)),
     Check("mksquashfs", _mksquashfs, ("build-image",)),
-    Check("emulation", _emulation, ("build-image --flavour gh200",), lambda place: bool(place.foreign)),
+    Check("emulation", _emulation, _emulated, lambda place: bool(place.foreign)),
     Check("EDF folder", _edf_dir, ("make-edf",)),
     Check("Podman", _podman, ("smoke-test", "run-edf")),
     Check("squashfs mount", _squashfs_mount, ("smoke-test", "run-edf")),
@@ -185,7 +199,8 @@ def _diagnose(check: Check, place: Place) -> Diagnosis:
         ok, remedy = False, error.fault.hint
         found = ": ".join(part for part in (error.fault.where, error.fault.what.splitlines()[0]) if part)
     return Diagnosis(
-        name=check.name, ok=ok, needed=check.needed(place), found=found, tasks=check.tasks, remedy=remedy
+        name=check.name, ok=ok, needed=check.needed(place), found=found, remedy=remedy,
+        tasks=check.tasks(place) if callable(check.tasks) else check.tasks,
     )  # fmt: skip
 
 

@@ -152,11 +152,13 @@ def load_site(name: str, *, where: str = "--site") -> Site:
     return Site.load(path)
 
 
-def load(environ: Mapping[str, str] = os.environ, **flags: str) -> Loaded:
+def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | None = None, **flags: str) -> Loaded:
     """Read all layers.
 
     Args:
         environ: the environment; its ``AXOLOTL_ENV_*`` are a layer.
+        faults_to: for a caller that has more to check: keys and values that cannot be used are added here, not raised,
+            and left out.
         flags: what the command line gave; empty values count as not given.
 
     Raises:
@@ -184,9 +186,13 @@ def load(environ: Mapping[str, str] = os.environ, **flags: str) -> Loaded:
             Settings.model_validate(layer)
         except ValidationError as error:
             found += [Fault(f.what, f"{_name(origin, f.where)} ({origin})", f.hint) for f in faults(Settings, error)]
+            wrong = {item["loc"][0] for item in error.errors()}
+            layer = {key: value for key, value in layer.items() if key not in wrong}
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    if found:
+    if faults_to is not None:
+        faults_to += found
+    elif found:
         raise BadInputError("some settings cannot be used", faults=tuple(found), hint="invoke settings lists them")
     return Loaded(Settings.model_validate(values), origins)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from axolotl_env import console, emulation, files
@@ -81,12 +82,14 @@ def _check(plan: ImagePlan, engine: Engine) -> None:
     new_bases = [base for base in _bootstrapped(plan) if not base.tar.is_file() and not engine.find(base.name)]
     if isinstance(plan.base, GivenBase) and not engine.find(plan.base.name):
         faults.append(absent(parse_reference(plan.base.reference), engine.name).fault)
-    checks: list[Callable[[], object]] = [partial(emulation.require, plan.architecture)]
-    for check in [*checks, find_mmdebstrap] if new_bases else checks:
+    checks: list[tuple[Callable[[], object], str]] = [(partial(emulation.require, plan.architecture), "")]
+    if new_bases:
+        checks.append((find_mmdebstrap, "; or --base: an image that is there already"))
+    for check, otherwise in checks:
         try:
             check()
         except MissingError as error:
-            faults.append(error.fault)
+            faults.append(replace(error.fault, hint=error.fault.hint + otherwise))
     _raise(faults)
 
 

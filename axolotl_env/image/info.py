@@ -6,7 +6,7 @@ from pathlib import Path
 
 from axolotl_env.errors import Fault
 from axolotl_env.image.engine import Engine
-from axolotl_env.image.storage import storage_fault
+from axolotl_env.image.storage import storage_fault, storage_notice
 from axolotl_env.records import Record
 
 
@@ -21,6 +21,8 @@ class EngineInfo(Record):
     """Folder that it stores images in; of a remote engine it does not exist here."""
     fault: Fault | None
     """Why images cannot be built in it."""
+    notice: str
+    """What the user should know of it."""
 
 
 def engine_info() -> EngineInfo:
@@ -31,4 +33,5 @@ def engine_info() -> EngineInfo:
     """
     with Engine() as engine:
         fault = storage_fault(engine.name, engine.storage, engine.root)
-        return EngineInfo(name=engine.name, storage=engine.storage, root=engine.root, fault=fault)
+        notice = storage_notice(engine.root)
+        return EngineInfo(name=engine.name, storage=engine.storage, root=engine.root, fault=fault, notice=notice)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from axolotl_env import console
+from axolotl_env import console, files
 from axolotl_env.edf import all_edfs, resolve
 from axolotl_env.errors import BadInputError, UserError
-from axolotl_env.image import plan_image
+from axolotl_env.image import ImagePlan, plan_image
 from axolotl_env.records import Record
 from axolotl_env.release import load_release
 from axolotl_env.settings import Settings
@@ -54,31 +54,32 @@ def list_images(settings: Settings) -> list[Held]:
     """Return what ``build-image`` put into the store, the newest first."""
     used = _used()
 
-    folder = settings.store / "images"
-
     @cache
-    def key_now(flavour: str, cce: str) -> str:
-        return plan_squashfs(plan_image(settings, flavour=flavour, cce=cce), folder / "any.sqsh").key
+    def plan(flavour: str, cce: str, source: str) -> ImagePlan:
+        return plan_image(settings.model_copy(update={"source": source}), flavour=flavour, cce=cce)
 
-    found = [_held(path, used, key_now) for path in folder.glob("*.sqsh")]
+    paths = (path for path in (settings.store / "images").glob("*.sqsh") if files.kind(path) == "file")
+    found = [_held(path, used, plan) for path in paths]
     return sorted(found, key=lambda held: held.date, reverse=True)
 
 
-def _held(path: Path, used: Mapping[Path, list[str]], key_now: Callable[[str, str], str]) -> Held:
+def _held(path: Path, used: Mapping[Path, list[str]], plan: Callable[[str, str, str], ImagePlan]) -> Held:
     status = path.stat()
     held = Held(
         file=path, size=status.st_size, date=datetime.datetime.fromtimestamp(status.st_mtime).astimezone(),
         state="unknown", edfs=tuple(used.get(path.resolve(), ())),
     )  # fmt: skip
-    if why := incomplete(path):
-        return held.model_copy(update={"state": "broken", "why": why})
     try:
+        if why := incomplete(path):
+            return held.model_copy(update={"state": "broken", "why": why})
         manifest = read_manifest(path)
+    except OSError as error:
+        return held.model_copy(update={"why": f"cannot be read: {error.strerror}"})
     except BadInputError:
         return held.model_copy(update={"state": "stale", "why": "its manifest is of another version of this tool"})
     if manifest is None:
         return held.model_copy(update={"why": "no manifest is beside it"})
-    state, why = _state(manifest, path, status.st_size, key_now)
+    state, why = _state(manifest, path, status.st_size, plan)
     return held.model_copy(
         update={
             "state": state, "why": why, "release": manifest.release.tag, "commit": manifest.release.commit or "unknown",
@@ -88,18 +89,20 @@ def _held(path: Path, used: Mapping[Path, list[str]], key_now: Callable[[str, st
     )  # fmt: skip
 
 
-def _state(manifest: Manifest, path: Path, size: int, key_now: Callable[[str, str], str]) -> tuple[str, str]:
+def _state(manifest: Manifest, path: Path, size: int, plan: Callable[[str, str, str], ImagePlan]) -> tuple[str, str]:
     if manifest.size != size or manifest.file != path.name:
         return "broken", "the manifest beside it is another file's"
     if (pinned := load_release().tag) != manifest.release.tag:
         return "stale", f"{pinned} is pinned now"
     if _BASE_DIGEST in manifest.labels:
         return "unknown", "made on a given base: build-image --base tells"
+    cce = "none" if manifest.labels.get("axolotl-env.cce", "none") == "none" else "required"
+    source = "index" if manifest.labels.get("axolotl-env.source", "index") == "index" else "github"
     try:
-        key = key_now(manifest.flavour, "none" if manifest.labels.get("axolotl-env.cce") == "none" else "auto")
+        current = plan_squashfs(plan(manifest.flavour, cce, source), path).present
     except UserError as error:
         return "unknown", f"what build-image would make now cannot be said: {error.fault.what}"
-    return ("current", "") if key == manifest.key else ("stale", "what it is made from has changed")
+    return ("current", "") if current else ("stale", "what it is made from has changed")
 
 
 def _used() -> dict[Path, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -14,8 +14,14 @@ from axolotl_env.release.index import Wheel
 from axolotl_env.release.lock import read_lock
 
 
-def misfits(wheel: Wheel, flavours: Iterable[Flavour]) -> Iterator[Fault]:
-    """Yield what of a release's wheel and of the flavours excludes each other: Python, and versions that both name."""
+def misfits(wheel: Wheel, flavours: Iterable[Flavour], newest: Callable[[str, SpecifierSet], str]) -> Iterator[Fault]:
+    """Yield what of a release's wheel and of the flavours excludes each other: Python, and versions that both name.
+
+    Args:
+        wheel: of the release.
+        flavours: all of them; a pin is for all.
+        newest: tells the newest version of a package in a range; "" for none.
+    """
     wanted = {r.name: r.specifier for r in map(Requirement, wheel.requirements) if _applies(r)}
     for flavour in flavours:
         where = f"docker/flavours/{flavour.name}.toml"
@@ -33,7 +39,8 @@ def misfits(wheel: Wheel, flavours: Iterable[Flavour]) -> Iterator[Fault]:
                 yield Fault(
                     f"axolotl {wheel.version} takes {pinned.name} {takes}; flavour {flavour.name} asks for {exact[1]}",
                     where,
-                    f"another {pinned.name} in [python] requirements, and in those of its [[locks]]",
+                    f"{newest(pinned.name, takes) or 'no version on the index'} is the newest that fits: "
+                    "it would go into [python] requirements, and those of its [[locks]]",
                 )
 
 

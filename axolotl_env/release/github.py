@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, Field
 
 from axolotl_env import process
 from axolotl_env.errors import BadInputError, MissingError
@@ -20,7 +20,29 @@ from axolotl_env.release.http import TIMEOUT, Web
 
 REPOSITORY = "axolotl-ai-cloud/axolotl"
 _PLACE = re.compile(r"^https?://[^/]+/([^/]+/[^/]+)/releases/")
-_SHA = re.compile(r"[0-9a-f]{40}")
+_NONE = Version("0")
+
+
+class _Release(BaseModel):
+    """What is read of a release as the API tells it."""
+
+    tag_name: str
+    draft: bool = False
+    prerelease: bool = False
+    html_url: str = ""
+
+
+class _Object(BaseModel):
+    """What a tag points at; ``tag`` where it is an annotated one."""
+
+    type: str
+    sha: str = Field(pattern=r"^[0-9a-f]{40}$")
+
+
+class _Reference(BaseModel):
+    """A tag, or what an annotated one says."""
+
+    object: _Object
 
 
 class GithubRelease(Record):
@@ -63,7 +85,7 @@ class GitHub:
             MissingError: neither the API nor git answers, or there is no release.
         """
         try:
-            found = self._web.json(f"{self._api}/releases/latest")
+            found = self._web.json(f"{self._api}/releases/latest", _Release)
         except MissingError as error:
             return self._by_git("", error)
         if found is None:
@@ -83,7 +105,7 @@ class GitHub:
             MissingError: neither the API nor git answers.
         """
         try:
-            found = self._web.json(f"{self._api}/releases/tags/{quote(tag)}")
+            found = self._web.json(f"{self._api}/releases/tags/{quote(tag)}", _Release)
         except MissingError as error:
             return self._by_git(tag, error)
         if found is None:
@@ -91,30 +113,30 @@ class GitHub:
             return GithubRelease(tag=tag, commit=self._commit(tag), notice=f"{tag} is a tag without a release")
         return self._described(found)
 
-    def _described(self, found: dict[str, Any]) -> GithubRelease:
-        tag = str(found["tag_name"])
-        if found.get("draft"):
+    def _described(self, found: _Release) -> GithubRelease:
+        tag = found.tag_name
+        if _version(tag) == _NONE:
+            raise MissingError(f"GitHub's release {tag!r} is no version", where=self._api)
+        if found.draft:
             raise BadInputError(f"{tag} is a draft: its tag may not exist yet", where=self._api)
-        place = _PLACE.search(str(found.get("html_url") or ""))
+        place = _PLACE.search(found.html_url)
         moved = f"axolotl's repository is {place[1]} now" if place and place[1] != REPOSITORY else ""
-        return GithubRelease(tag=tag, commit=self._commit(tag), prerelease=bool(found.get("prerelease")), notice=moved)
+        return GithubRelease(tag=tag, commit=self._commit(tag), prerelease=found.prerelease, notice=moved)
 
     def _tags(self) -> list[str]:
-        listed = self._web.json(f"{self._api}/releases?per_page=100") or []
-        return [str(one["tag_name"]) for one in listed if not one.get("draft") and not one.get("prerelease")]
+        listed = self._web.json(f"{self._api}/releases?per_page=100", list[_Release]) or []
+        return [one.tag_name for one in listed if not one.draft and not one.prerelease]
 
     def _commit(self, tag: str) -> str:
         """Return the commit of a tag. An annotated tag is an object of its own, which may point at another."""
-        found = self._web.json(f"{self._api}/git/ref/tags/{quote(tag)}")
+        found = self._web.json(f"{self._api}/git/ref/tags/{quote(tag)}", _Reference)
         if found is None:
             raise BadInputError(f"there is no tag {tag}", where=self._api, hint="invoke pin-release shows the latest")
-        target = found["object"]
-        while target["type"] == "tag":
-            target = self._web.json(f"{self._api}/git/tags/{target['sha']}")["object"]
-        sha = str(target["sha"])
-        if target["type"] != "commit" or not _SHA.fullmatch(sha):
+        while found and found.object.type == "tag":
+            found = self._web.json(f"{self._api}/git/tags/{found.object.sha}", _Reference)
+        if not found or found.object.type != "commit":
             raise MissingError(f"GitHub's answer on the tag {tag} names no commit", where=self._api)
-        return sha
+        return found.object.sha
 
     def _by_git(self, tag: str, why: MissingError) -> GithubRelease:
         """Ask git, which has no rate limit; it knows no drafts, and prereleases only by their number."""
@@ -147,7 +169,7 @@ def _version(tag: str) -> Version:
     try:
         return Version(tag)
     except InvalidVersion:
-        return Version("0")
+        return _NONE
 
 
 def _is_pre(tag: str) -> bool:

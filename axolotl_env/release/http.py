@@ -8,15 +8,18 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from pydantic import TypeAdapter, ValidationError
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from axolotl_env import files
 from axolotl_env.errors import MissingError
+
+T = TypeVar("T")
 
 TIMEOUT = (5.0, 10.0)
 """Seconds to connect, and between two bytes."""
@@ -43,17 +46,22 @@ class Web:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
-    def json(self, url: str) -> Any:  # noqa: ANN401 - any JSON value
+    def json(self, url: str, form: type[T]) -> T | None:
         """Return the JSON document at a URL, or None where there is none (404).
 
+        Args:
+            url: what is asked for.
+            form: what the document must be; fields that it does not name are let pass.
+
         Raises:
-            MissingError: no answer, a refusal (with the time when it ends), or an answer that is not whole.
+            MissingError: no answer, a refusal (with the time when it ends), or an answer that is not whole or not of
+                that form (a proxy's, say).
         """
         kept = self._cache / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
         old = _kept(kept)
         response = self._get(url, {"If-None-Match": old["etag"]} if old else {})
         if response.status_code == requests.codes.not_modified and old:
-            return old["body"]
+            return _formed(old["body"], form, url)
         if response.status_code == requests.codes.not_found:
             return None
         _check(response, url)
@@ -61,9 +69,10 @@ class Web:
             body = response.json()
         except requests.JSONDecodeError as error:
             raise MissingError("the answer is cut short or is no JSON", where=url, hint="try again") from error
+        formed = _formed(body, form, url)
         if etag := response.headers.get("ETag"):
             files.write(kept, json.dumps({"etag": etag, "body": body}))
-        return body
+        return formed
 
     def content(self, url: str) -> bytes:
         """Return the bytes at a URL.
@@ -88,6 +97,15 @@ class Web:
             raise MissingError("the answer is cut short or is no JSON", where=url, hint="try again") from error
         except requests.RequestException as error:
             raise MissingError(f"{urlsplit(url).hostname} cannot be reached", where=url) from error
+
+
+def _formed(body: object, form: type[T], url: str) -> T:
+    try:
+        return TypeAdapter(form).validate_python(body)
+    except ValidationError as error:
+        what = error.errors()[0]
+        key = ".".join(map(str, what["loc"])) or "all of it"
+        raise MissingError(f"not the answer that was expected ({key}: {what['msg']})", where=url) from error
 
 
 def _check(response: requests.Response, url: str) -> None:

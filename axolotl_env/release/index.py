@@ -8,10 +8,11 @@ import re
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from pydantic import BaseModel, Field
 
 from axolotl_env import files
 from axolotl_env.errors import BadInputError, MissingError
@@ -21,6 +22,28 @@ from axolotl_env.release.http import Web
 PYPI = "https://pypi.org/simple"
 _CCE = "axolotl/integrations/cut_cross_entropy/__init__.py"
 _CCE_PIN = re.compile(rb"ml-cross-entropy\.git@([0-9a-f]{7,40}|v[\w.]+)")
+
+
+class _Hashes(BaseModel):
+    """Of a file."""
+
+    sha256: str = ""
+
+
+class _File(BaseModel):
+    """What is read of a file as the index tells it."""
+
+    filename: str
+    url: str = ""
+    hashes: _Hashes = _Hashes()
+    yanked: str | bool = False
+    uploaded: datetime.datetime | None = Field(None, alias="upload-time")
+
+
+class _Listed(BaseModel):
+    """What is read of the index's page of a project."""
+
+    files: list[_File]
 
 
 class Wheel(Record):
@@ -46,34 +69,46 @@ def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
         MissingError: the index does not answer, or what it serves is not what it announces.
     """
     base = f"{(index or PYPI).rstrip('/')}/axolotl/"
-    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base)
+    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base, _Listed)
     if listed is None:
         raise MissingError("the index does not have axolotl", where=base)
     name = f"axolotl-{version}-py3-none-any.whl"
-    entry: dict[str, Any] | None = next((file for file in listed["files"] if file["filename"] == name), None)
+    entry = next((file for file in listed.files if file.filename == name), None)
     if entry is None:
-        sources = any(file["filename"] == f"axolotl-{version}.tar.gz" for file in listed["files"])
+        sources = any(file.filename == f"axolotl-{version}.tar.gz" for file in listed.files)
         what = f"has axolotl {version} as source only" if sources else f"does not have axolotl {version}"
         raise BadInputError(
-            f"the index {what}: not every tag is uploaded, and some are later", where=base, hint=_known(listed["files"])
+            f"the index {what}: not every tag is uploaded, and some are later", where=base, hint=_known(listed.files)
         )
-    if entry.get("yanked"):
-        raise BadInputError(f"axolotl {version} was withdrawn from the index: {entry['yanked']}", where=base)
-    path, digest = cache / name, entry["hashes"]["sha256"]
+    if entry.yanked:
+        raise BadInputError(f"axolotl {version} was withdrawn from the index: {entry.yanked}", where=base)
+    path, digest = cache / name, entry.hashes.sha256
     if not path.is_file() or files.sha256(path) != digest:
-        content = Web({}, cache=cache).content(urljoin(base, entry["url"]))
+        content = Web({}, cache=cache).content(urljoin(base, entry.url))
         if hashlib.sha256(content).hexdigest() == digest:
             files.write(path, content)
         else:
-            raise MissingError(
-                "the wheel is not the one that the index announces", where=entry["url"], hint="try again"
-            )
-    if "upload-time" not in entry:
+            raise MissingError("the wheel is not the one that the index announces", where=entry.url, hint="try again")
+    if entry.uploaded is None:
         raise MissingError("the index does not tell when a file was uploaded (PEP 700)", where=base, hint="use PyPI")
-    return _read(path, version, digest, str(entry["upload-time"]))
+    return _read(path, version, digest, entry.uploaded.date())
 
 
-def _read(path: Path, version: str, digest: str, uploaded: str) -> Wheel:
+def newest(index: str, name: str, takes: SpecifierSet, *, cache: Path) -> str:
+    """Return the newest version of a package that the index has a wheel of, in a range; "" for none.
+
+    Raises:
+        MissingError: the index does not answer.
+    """
+    base = f"{(index or PYPI).rstrip('/')}/{name}/"
+    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base, _Listed)
+    wheels = {
+        file.filename.split("-")[1] for file in (listed.files if listed else ()) if file.filename.endswith(".whl")
+    }
+    return str(max(takes.filter(map(Version, wheels)), default=""))
+
+
+def _read(path: Path, version: str, digest: str, uploaded: datetime.date) -> Wheel:
     with zipfile.ZipFile(path) as wheel:
         metadata = BytesParser().parsebytes(wheel.read(f"axolotl-{version}.dist-info/METADATA"))
         pin = _CCE_PIN.search(wheel.read(_CCE))
@@ -82,7 +117,7 @@ def _read(path: Path, version: str, digest: str, uploaded: str) -> Wheel:
     return Wheel(
         version=version,
         sha256=digest,
-        date=datetime.datetime.fromisoformat(uploaded).date(),
+        date=uploaded,
         requires_python=str(metadata.get("Requires-Python") or ""),
         requirements=tuple(metadata.get_all("Requires-Dist", [])),
         cce_commit=pin[1].decode(),
@@ -90,6 +125,6 @@ def _read(path: Path, version: str, digest: str, uploaded: str) -> Wheel:
     )
 
 
-def _known(entries: list[dict[str, Any]]) -> str:
-    wheels = {Version(entry["filename"].split("-")[1]) for entry in entries if entry["filename"].endswith(".whl")}
+def _known(entries: list[_File]) -> str:
+    wheels = {Version(entry.filename.split("-")[1]) for entry in entries if entry.filename.endswith(".whl")}
     return f"newest wheels: {', '.join(map(str, sorted(wheels)[-4:]))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import tomlkit
@@ -15,7 +16,7 @@ from axolotl_env.release.cce import find_cce
 from axolotl_env.release.fit import holds, misfits
 from axolotl_env.release.flavour import FLAVOURS, Flavour, load_flavour
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
-from axolotl_env.release.index import find_wheel
+from axolotl_env.release.index import find_wheel, newest
 from axolotl_env.release.lock import parse_lock
 from axolotl_env.release.pin import PIN, Release, load_release
 from axolotl_env.release.relock import relock
@@ -85,7 +86,8 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
     except MissingError as error:
         why = f"GitHub cannot be asked ({error.fault.what})"
         if to == "latest":
-            raise
+            hint = error.fault.hint or "--to with a tag pins without GitHub; the commit then stays unknown"
+            raise MissingError(error.fault.what, where=error.fault.where, hint=hint) from error
         if not to:
             notice = f"{why}: the pin {current.tag} is used"
             return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
@@ -114,8 +116,9 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
 
 def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Settings) -> PinPlan:
     """Return the plan with what the pin would say, if the release's wheel is on the index and fits the flavours."""
-    wheel = find_wheel(sources.index, found.version, cache=settings.store / "cache/index")
-    if faults := tuple(misfits(wheel, _flavours())):
+    cache = settings.store / "cache/index"
+    wheel = find_wheel(sources.index, found.version, cache=cache)
+    if faults := tuple(misfits(wheel, _flavours(), partial(newest, sources.index, cache=cache))):
         raise BadInputError(f"axolotl {wheel.version} does not fit the flavours", where="--to", faults=faults)
     target = Release(
         tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,

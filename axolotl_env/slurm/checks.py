@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from axolotl_env.slurm.cluster import limit_faults
 from axolotl_env.slurm.flags import MAX_LINKS, MAX_NODES, TASK, flag_faults, number, seconds, tasks
 from axolotl_env.slurm.job import JobRequest
 from axolotl_env.slurm.mounts import View
-from axolotl_env.slurm.secrets import secret_names, secrets_path
+from axolotl_env.slurm.secrets import secrets_path
+from axolotl_env.slurm.tokens import token_faults
 from axolotl_env.slurm.training_config import TaskConfig
 from axolotl_env.squashfs import Manifest, incomplete, read_manifest, unchanged
 from axolotl_env.training import rule_findings
@@ -56,7 +57,12 @@ class Checked:
 
 
 def check(
-    request: JobRequest, settings: Settings, *, dry_run: bool = False, environ: Mapping[str, str] = os.environ
+    request: JobRequest,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    wrong_settings: Sequence[Fault] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> Checked:
     """Look at everything that a job needs.
 
@@ -65,14 +71,15 @@ def check(
         settings: store, site, and the limits that the job asks for.
         dry_run: do without Slurm where it is not installed or does not answer, and without reading the whole image:
             a script can be shown on any machine, at once.
+        wrong_settings: what cannot be used of the settings, and is not among ``settings``.
         environ: the environment of the submission; fills the EDF's variables.
 
     Raises:
         BadInputError: something in the request, the config or the EDF cannot work: all faults at once.
         MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
-    place = _place(request, settings, dry_run=dry_run, environ=environ)
-    faults = list(place.faults)
+    place = _place(request, settings, dry_run=dry_run, stamp=not (dry_run or wrong_settings), environ=environ)
+    faults = [*wrong_settings, *place.faults]
     config = Path(request.config).expanduser().absolute()
     secrets_file = secrets_path(environ)
     links = number(request.chain, MAX_LINKS) or 1
@@ -83,9 +90,10 @@ def check(
         configs = training_config.read(config, request.assignments, _tasks(request))
     except BadInputError as error:
         faults.append(error.fault)
+    inside = place.environment.env if place.environment else {}
     for one in configs:
         faults += training_config.path_faults(one.content, config, place.view)
-        faults += _token_faults(one.content, secrets_file, environ)
+        faults += token_faults(one.content, secrets_file, {**environ, **inside})
         if request.requeue or links > 1:
             faults += _resume_faults(one.content, config, place.view)
     # Tasks of an array that train on the same data are told once what is wrong with it.
@@ -94,7 +102,8 @@ def check(
     # The rules look at keys, which the tasks of an array have in common.
     for one in configs[:1]:
         faults += _rule_faults(one.text, config, place, settings, exact=not request.assignments)
-    faults += _store_faults(settings.store, place.view)
+    if not wrong_settings:
+        faults += _store_faults(settings.store, place.view)
     place.refuse("the job cannot run as it is", faults)
     assert place.environment
     return Checked(
@@ -112,7 +121,7 @@ def check_shell(
         BadInputError: something in the request or the EDF cannot work: all faults at once.
         MissingError: Slurm is not there or does not answer, and nothing else is wrong.
     """
-    place = _place(request, settings, dry_run=dry_run, environ=environ)
+    place = _place(request, settings, dry_run=dry_run, stamp=not dry_run, environ=environ)
     place.refuse("the shell cannot be started as it is", place.faults)
     assert place.environment
     return place.site, place.environment, place.nodes
@@ -150,7 +159,9 @@ def _tasks(request: JobRequest) -> tuple[int, ...]:
     return found or ((0,) if any(TASK in assignment for assignment in request.assignments) else ())
 
 
-def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: Mapping[str, str]) -> _Place:
+def _place(
+    request: JobRequest, settings: Settings, *, dry_run: bool, stamp: bool, environ: Mapping[str, str]
+) -> _Place:
     site = load_site(settings.site)
     nodes = number(request.nodes, MAX_NODES)
     faults = list(flag_faults(request, settings))
@@ -182,7 +193,7 @@ def _place(request: JobRequest, settings: Settings, *, dry_run: bool, environ: M
             manifest = read_manifest(Path(seen.draft.image)) if seen.draft.image else None
         except BadInputError as error:
             faults.append(Fault(f"the manifest {error.fault.what}", error.fault.where, "invoke build-image --force"))
-        stamps = None if dry_run else settings.store / "cache/verified"
+        stamps = settings.store / "cache/verified" if stamp else None
         faults += _image_faults(seen.draft, manifest, site, stamps)
     view = View(seen.draft.mounts) if seen.draft and seen.mounts_known else HERE
     return _Place(site, nodes or 1, seen.draft, view, manifest, tuple(faults), missing)
@@ -271,18 +282,3 @@ def _resume_faults(content: Mapping[str, object], config: Path, view: View) -> I
     if old and not content.get("resume_from_checkpoint"):
         what = f"{old[0]} is there from an earlier run, and this one would go on from it"
         yield Fault(what, "output_dir", "another output_dir, or resume_from_checkpoint to say that it is meant")
-
-
-def _token_faults(content: Mapping[str, object], secrets_file: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    try:
-        kept = secret_names(secrets_file)
-    except BadInputError as error:
-        yield error.fault
-        return
-    mode = content.get("wandb_mode") or environ.get("WANDB_MODE")
-    netrc = Path(environ.get("HOME", "/"), ".netrc")
-    logged_in = netrc.is_file() and "wandb" in netrc.read_text(errors="replace")
-    wanted = content.get("wandb_project") and mode not in ("disabled", "offline") and not logged_in
-    if wanted and "WANDB_API_KEY" not in (*kept, *environ):
-        what = "Weights & Biases is asked for, and there is no WANDB_API_KEY"
-        yield Fault(what, "wandb_project", "invoke secrets --set WANDB_API_KEY, or wandb_mode: offline in the config")

@@ -14,7 +14,6 @@ from axolotl_env.slurm.job import Job, JobId, job_id
 from axolotl_env.slurm.state import job_state
 
 NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)
-COMPARED = ("config.yaml", "deepspeed.json", "edf.toml")
 
 
 def runs(store: Path) -> tuple[Job, ...]:
@@ -114,9 +113,16 @@ def _differences(first: Job, second: Job) -> Iterator[str]:
     for key in ("image", "image_sha256", "commit", "nodes", "processes_per_node", "time", "partition", "account"):
         if before[key] != after[key]:
             yield f"{key}: {before[key] or '-'} → {after[key] or '-'}"
-    for name in COMPARED:
-        old, new = (_lines(job.run_folder / name) for job in (first, second))
-        yield from difflib.unified_diff(old, new, f"{first.id}/{name}", f"{second.id}/{name}", lineterm="", n=0)
+    for one, other in zip(_copies(first), _copies(second), strict=True):
+        yield from difflib.unified_diff(
+            _lines(one), _lines(other), f"{first.number}/{one.name}", f"{second.number}/{other.name}", lineterm="", n=0
+        )
+
+
+def _copies(job: Job) -> tuple[Path, ...]:
+    """Return the files in the run folder that a job was made from."""
+    config = f"config-{job.tasks[0]}.yaml" if len(job.tasks) == 1 else "config.yaml"
+    return tuple(job.run_folder / name for name in (config, "deepspeed.json", "edf.toml"))
 
 
 def _lines(path: Path) -> list[str]:

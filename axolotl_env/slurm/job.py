@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from axolotl_env.records import Record
 
@@ -40,6 +41,15 @@ class JobRequest:
     follow: bool = False
     """The user will wait for its end; one log can be followed."""
 
+    def options(self) -> dict[str, Any]:
+        """Return what is not as it would be without flags; the record has config, EDF, nodes and name of its own."""
+        own = ("config", "edf", "nodes", "name", "follow")
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in fields(self)
+            if field.name not in own and (value := getattr(self, field.name)) != field.default
+        }
+
 
 class Job(Record):
     """A job that Slurm has taken: ``job.json`` in its run folder."""
@@ -69,6 +79,8 @@ class Job(Record):
     user: str
     commit: str = ""
     """Of the checkout that submitted it, with ``-dirty`` where it had changes."""
+    options: Mapping[str, Any] = {}
+    """What was asked for beside this, by flag."""
     argv: tuple[str, ...]
 
     def row(self) -> tuple[str, ...]:
@@ -112,6 +124,19 @@ class JobPlan:
     def script(self) -> str:
         """The job script."""
         return self.files["job.sh"]
+
+    def headline(self) -> str:
+        """Return what is about to run, in a line."""
+        job = self.job
+        processes = job.nodes * job.processes_per_node
+        size = f"{job.nodes} node{'s' * (job.nodes != 1)}, {processes} process{'es' * (processes != 1)}"
+        if job.tasks:
+            size += f", {len(job.tasks)} tasks"
+        elif self.links > 1:
+            size += f", {self.links} jobs in a chain"
+        where = ", ".join(part for part in (job.partition, job.time, job.account) if part)
+        end = f" ({where})" if where else ""
+        return f"{job.name}: {job.config.name} on {size}, in {Path(job.image).name}{end}"
 
     def document(self) -> dict[str, object]:
         """Return the plan as JSON values."""

@@ -7,8 +7,10 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from axolotl_env import process
 from axolotl_env.edf import Environment, engines, flat
@@ -82,6 +84,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         settings=settings,
         started=started,
         tasks=tuple(one.task for one in checked.configs if one.task is not None),
+        options=request.options(),
     )
     folders = {
         _outside(checked, folder, reference.text): None
@@ -120,6 +123,7 @@ def new_job(
     settings: Settings,
     started: datetime,
     tasks: tuple[int, ...] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Job:
     """Return the record of a job that has no number yet."""
     return Job(
@@ -139,6 +143,7 @@ def new_job(
         submitted=started.isoformat(timespec="seconds"),
         user=getpass.getuser(),
         commit=_commit(),
+        options=options or {},
         argv=("sbatch", "--parsable", str(run_folder / "job.sh")),
     )
 

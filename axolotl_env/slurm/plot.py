@@ -9,7 +9,7 @@ from pathlib import Path
 
 from axolotl_env import files
 from axolotl_env.errors import BadInputError
-from axolotl_env.slurm.history import logs_of
+from axolotl_env.slurm.history import later_links, logs_of
 from axolotl_env.slurm.job import JobId
 from axolotl_env.slurm.reading import Reading, Tail
 
@@ -27,7 +27,7 @@ class Curves:
 
 
 def read_curves(store: Path, jobs: Sequence[str]) -> tuple[Curves, ...]:
-    """Read the curves of jobs; none given: of the newest on record.
+    """Read the curves of jobs, of a chain those of its later links too; none given: of the newest on record.
 
     Raises:
         BadInputError: there is no such job, or its log has no loss yet.
@@ -37,7 +37,7 @@ def read_curves(store: Path, jobs: Sequence[str]) -> tuple[Curves, ...]:
     for job in jobs or ("",):
         logs = logs_of(store, job)
         values: dict[str, list[float]] = {name: [] for name in CURVES}
-        for file in logs.files:
+        for file in (*logs.files, *(file for link in later_links(logs) for file in link.files)):
             reading = Reading()
             for line in Tail(file).lines(rest=True):
                 before = reading.steps

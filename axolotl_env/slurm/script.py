@@ -49,9 +49,9 @@ class ScriptInputs:
     output: Path | None = None
     """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
     silence: int = 0
-    """Seconds without a line in the log after which the training is ended; 0: never."""
+    """Seconds without a line in the log after which the job is ended; 0: never."""
     first_step: int = 0
-    """Seconds without a loss line from the start on after which the training is ended; 0: never."""
+    """Seconds from the job's start without a loss line after which it is ended; 0: never."""
     preprocess: bool = True
     prepare: tuple[str, ...] = ()
     """Arguments for Python in the container, to run once before the training."""

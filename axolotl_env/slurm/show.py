@@ -37,12 +37,12 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
         if not follow_on:
             ending = read_log(logs.id, logs.files, on_line=console.text, rank=number)
         else:
-            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
+            ending = follow(logs.id, logs.files, on_line=console.text, on_state=_on_the_way, rank=number)
         # A link that completed has finished the training: those after it find nothing to do.
         while follow_on and later and not ending.succeeded:
             logs, *later = later
             console.note(f"{ending.describe()[0]}\nthe chain goes on with job {logs.id}")
-            ending = follow(logs.id, logs.files, on_line=console.text, on_state=say, rank=number)
+            ending = follow(logs.id, logs.files, on_line=console.text, on_state=_on_the_way, rank=number)
     except KeyboardInterrupt:
         raise InterruptedByUserError(
             f"job {logs.id} goes on without you",
@@ -59,9 +59,23 @@ def show_log(store: Path, job: str, *, follow_on: bool = False, rank: str = "") 
 
 
 def _again(job: Job, node: str) -> str:
-    """Return the line that submits a job once more, without a node."""
-    options = {"config": str(job.config), "nodes": str(job.nodes), "time": job.time, "exclude": node}
-    return shlex.join(["invoke", "submit", *(part for k, v in options.items() if v for part in (f"--{k}", v))])
+    """Return the line that submits a job once more as it was, without a node."""
+    asked = dict(job.options)
+    asked.pop("dependency", None)  # it was met
+    excluded = ",".join(filter(None, (str(asked.pop("exclude", "")), node)))
+    sets = [f"--set={assignment}" for assignment in asked.pop("assignments", ())]
+    values = {
+        "config": job.config, "edf": job.edf, "nodes": job.nodes, "name": job.name, "time": job.time,
+        "account": job.account, "partition": job.partition, **asked, "exclude": excluded,
+    }  # fmt: skip
+    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value]
+    return shlex.join(["invoke", "submit", *flags, *sets])
+
+
+def _on_the_way(state: JobState) -> None:
+    """Say that the state has changed; how it ended is said once, with the cause."""
+    if not state.final:
+        say(state)
 
 
 def say(state: JobState) -> None:

@@ -9,7 +9,7 @@ from axolotl_env.errors import BadInputError
 from axolotl_env.slurm.client import slurm
 from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
-from axolotl_env.slurm.history import all_logs_of, runs
+from axolotl_env.slurm.history import all_logs_of, later_links, runs
 from axolotl_env.slurm.job import JobId
 from axolotl_env.slurm.reading import Reading
 from axolotl_env.slurm.state import JobState, my_jobs
@@ -49,23 +49,27 @@ class Standing:
             "start": state.start,
             "elapsed": state.elapsed,
             "limit": state.limit,
+            "left": max(0, state.limit - state.elapsed) if state.limit and not state.final else None,
             "step": reading.done,
             "steps": reading.total,
             "eta": reading.left,
+            "tokens_per_second": reading.speed,
             "metrics": dict(reading.last),
         }
 
 
 def standings(store: Path, job: str) -> tuple[Standing, ...]:
-    """Return where a job stands, or all of the caller's that wait or run.
+    """Return where a job and what comes after it in its chain stand, or all of the caller's that wait or run.
 
     Raises:
         BadInputError: there is no such job.
         MissingError: Slurm does not answer.
     """
     if job:
+        named = all_logs_of(store, job)
         return tuple(
-            _standing(logs.id, logs.record.name if logs.record else "", logs.files) for logs in all_logs_of(store, job)
+            _standing(logs.id, logs.record.name if logs.record else "", logs.files)
+            for logs in (*named, *later_links(named[0]))
         )
     records = {one.number: one for record in runs(store) for one in record.jobs()}
     return tuple(
@@ -76,8 +80,13 @@ def standings(store: Path, job: str) -> tuple[Standing, ...]:
     )
 
 
-def cancel(store: Path, job: str) -> tuple[JobState, ...]:
+def cancel(store: Path, job: str, *, dry_run: bool = False) -> tuple[JobState, ...]:
     """Cancel a job and those of its chain that come after it; one that has ended stays as it is.
+
+    Args:
+        store: holds the records.
+        job: its number; of an array all tasks, or one.
+        dry_run: only look.
 
     Returns:
         Where each of them stood before.
@@ -90,12 +99,10 @@ def cancel(store: Path, job: str) -> tuple[JobState, ...]:
     if not job:
         raise BadInputError("no job is named", where="--job", hint="--job NUMBER; invoke status lists yours")
     named = all_logs_of(store, job)
-    first = named[0].record
-    links = first.links if first else ()
     # A later link goes on however the one before it ended: cancelling that one would only start it.
-    after = links[links.index(first.id) + 1 :] if first and first.id in links else links
-    states = tuple(known(number, Reading()) for number in (*(logs.id for logs in named), *after))
-    if waiting := [str(state.id) for state in reversed(states) if not state.final]:
+    states = tuple(known(logs.id, _end_of(logs.files)) for logs in (*named, *later_links(named[0])))
+    waiting = [str(state.id) for state in reversed(states) if not state.final]
+    if waiting and not dry_run:
         slurm("scancel", *waiting)
     return states
 

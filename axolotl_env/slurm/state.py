@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from axolotl_env.slurm.client import attempt, explain, slurm
+from axolotl_env.errors import MissingError
+from axolotl_env.slurm.client import attempt, explain, message, slurm
 from axolotl_env.slurm.job import JobId, job_id, parse_time
 
 GOING_ON = (
@@ -24,6 +26,9 @@ GOING_ON = (
     "STAGE_OUT",
 )
 UNKNOWN_JOB = ("Invalid job id", "Invalid job array id")
+NO_ACCOUNTING = "accounting storage is disabled"
+_ACCOUNTED = re.compile(r"([A-Z_]+[^|]*)\|(\d+):(\d+)\|(\d*)\|([^|]*)\|([^|]*)\|([^|]*)")
+_NUMBER = re.compile(r"\d+([_+]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,23 @@ def job_state(job: JobId) -> JobState | None:
         return parse_job(job, shown.stdout)
     if not any(text in shown.stderr for text in UNKNOWN_JOB):
         raise explain(shown)
+    if not shutil.which("sacct"):
+        return None
     fields = "State,ExitCode,ElapsedRaw,TimelimitRaw,NodeList,Start"
     listed = attempt("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", f"--format={fields}")
-    return parse_accounting(job, listed.stdout) if listed.returncode == 0 else None
+    if listed.returncode == 0:
+        return parse_accounting(job, listed.stdout)
+    if NO_ACCOUNTING in listed.stderr:
+        return None
+    raise MissingError(f"Slurm's accounting does not answer: {message(listed.stderr)}", hint="try again later")
 
 
 def parse_job(job: JobId, text: str) -> JobState:
-    """Read what ``scontrol show job`` prints; the same in every version since 15.08."""
+    """Read what ``scontrol show job`` prints; the same in every version since 15.08.
+
+    Raises:
+        MissingError: it is something else.
+    """
     # The first line holds the name, in which anything may stand; paths are to the end of their line.
     lines = [line.strip() for line in text.splitlines()[1:]]
     paths = {key: Path(value) for line in lines for key, value in re.findall(r"^(StdOut|StdErr)=(.*)", line)}
@@ -95,6 +110,8 @@ def parse_job(job: JobId, text: str) -> JobState:
     values = dict(
         pair for line in lines if not line.startswith(given) for pair in re.findall(r"([A-Za-z/:]+)=(\S*)", line)
     )
+    if "JobState" not in values:
+        raise _not_understood("scontrol", text)
     code, _, signal = values.get("ExitCode", "0:0").partition(":")
     return JobState(
         id=job,
@@ -112,18 +129,23 @@ def parse_job(job: JobId, text: str) -> JobState:
 
 
 def parse_accounting(job: JobId, text: str) -> JobState | None:
-    """Read a line of ``sacct --parsable2``."""
+    """Read a line of ``sacct --parsable2``.
+
+    Raises:
+        MissingError: it is something else.
+    """
     lines = text.splitlines()
     if not lines:
         return None
     # Of a job that was requeued, the last line is the last run.
-    state, exit_, elapsed, limit, nodes, start = lines[-1].split("|")
-    code, _, signal = exit_.partition(":")
+    if not (found := _ACCOUNTED.fullmatch(lines[-1])):
+        raise _not_understood("sacct", lines[-1])
+    state, code, signal, elapsed, limit, nodes, start = found.groups()
     return JobState(
         id=job,
-        name=state.split()[0],  # CANCELLED by 1000
+        name=state.split()[0].rstrip("+"),  # CANCELLED by 1000
         exit_code=int(code),
-        signal=int(signal or 0),
+        signal=int(signal),
         nodes="" if "assigned" in nodes else nodes,
         elapsed=int(elapsed or 0),
         limit=int(limit) * 60 if limit.isdigit() else None,
@@ -137,7 +159,17 @@ def my_jobs() -> tuple[JobId, ...]:
     Raises:
         MissingError: Slurm is not there or does not answer.
     """
-    return tuple(map(job_id, slurm("squeue", "--me", "--noheader", "--array", "--format=%i").split()))
+    listed = slurm("squeue", "--me", "--noheader", "--array", "--format=%i")
+    if strange := next((word for word in listed.split() if not _NUMBER.fullmatch(word)), ""):
+        raise _not_understood("squeue", strange)
+    return tuple(map(job_id, listed.split()))
+
+
+def _not_understood(program: str, text: str) -> MissingError:
+    line = next(iter(text.splitlines()), "nothing")
+    return MissingError(
+        f"{program} answers what is not understood here: {line}", hint=f"{program} --version; report it"
+    )
 
 
 def _known(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from axolotl_env import files
-from axolotl_env.errors import MissingError
+from axolotl_env.errors import ConflictError, MissingError
 from axolotl_env.slurm.client import attempt, slurm
 from axolotl_env.slurm.job import Job, JobPlan
 
@@ -16,10 +16,13 @@ def submit(plan: JobPlan) -> Job:
     Raises:
         WorkFailedError: Slurm refuses the job; its own words are in the message.
         MissingError: Slurm is not there or does not answer.
+        ConflictError: the run folder is there already.
     """
     # Slurm's own check, before anything is written.
     slurm("sbatch", "--test-only", stdin=plan.script)
     folder = plan.job.run_folder
+    if files.kind(folder):
+        raise ConflictError("a run folder is never used again", where=str(folder), hint="run it again")
     try:
         for name, content in plan.files.items():
             files.write(folder / name, content)

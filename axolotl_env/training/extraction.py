@@ -34,6 +34,8 @@ class _Model:
     """Name or alias → limits that stand beside the annotation."""
     read: set[str] = field(default_factory=set)
     """Keys that its validators read from the raw mapping: old names that they replace."""
+    required: set[str] = field(default_factory=set)
+    """Names of fields that have no default."""
     prepared: set[str] = field(default_factory=set)
     """Keys whose values a validator changes before they are judged: of any kind."""
 
@@ -80,8 +82,11 @@ def from_wheel(wheel: Path) -> Keys:
             parts = [core[name] for name in names if name in core]
             if any(part.fields for part in parts) and not {*names} & {"dict", "Dict", "Any", "DictDefault"}:
                 inside.setdefault(key, tuple(known.kinds(list(_family_of(core, part))) for part in parts))
+    # A class nearer to the top may give a default to what a base needs.
+    owners = {key: model for model in reversed(family) for key in model.fields}
     return Keys(
         release=match[1],
+        required=tuple(sorted(key for key, model in owners.items() if key in model.required and key not in free)),
         top=known.kinds(family),
         inside=dict(sorted(inside.items())),
         plugins={
@@ -105,6 +110,10 @@ def _models(tree: ast.Module) -> Iterator[tuple[str, _Model]]:
         for statement in node.body:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                 keywords = statement.value.keywords if isinstance(statement.value, ast.Call) else []
+                if statement.value is None or (
+                    keywords and not {"default", "default_factory"} & {k.arg for k in keywords}
+                ):
+                    model.required.add(statement.target.id)
                 for key in {statement.target.id, *_aliases(keywords)}:
                     model.fields[key] = statement.annotation
                     model.limits[key] = [

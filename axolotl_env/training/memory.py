@@ -5,22 +5,26 @@ An estimate, not a promise: fragmentation, NCCL's buffers and CUDA's context (so
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from axolotl_env.errors import BadInputError
+from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
+from axolotl_env.release import load_release
 from axolotl_env.settings import Site
-from axolotl_env.training import document, packing
-from axolotl_env.training.config import checks, deepspeed
+from axolotl_env.training import document, packing, schema
+from axolotl_env.training.config.rules import text_of
+from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.data import tokens
 from axolotl_env.training.data.check import check_file
 from axolotl_env.training.data.report import plan, tokens_of
 from axolotl_env.training.model import Model, load_model
+from axolotl_env.training.sharding import Sharding, sharding
 
 GB = 1e9
 
@@ -76,30 +80,27 @@ class Estimate(Record):
         return "\n".join(lines)
 
 
-class _Zero(NamedTuple):
-    stage: int
-    offloads: bool
-
-
 def estimate(config: str, *, nodes: str, site: Site) -> Estimate:
     """Estimate what a config takes on so many nodes of a site.
 
     Raises:
-        BadInputError: the config cannot be read, or the sizes of its model are not known.
+        BadInputError: the config or its DeepSpeed JSON cannot be read, or the sizes of its model are not known.
     """
     if not config:
         raise BadInputError("no config to estimate", where="--config", hint="--config axolotl.yaml")
     read = document.read(Path(config).expanduser())
     value = read.value
+    _refuse(read)
     gpus = packing.gpus(nodes, site)
     model = load_model(str(value.get("base_model") or ""))
-    batches = packing.batches(value, gpus)
-    zero = _zero(read)
+    # Ranks that share a sequence are one reader of data; axolotl 0.19.0, utils/config normalize_config.
+    sharers = int(value.get("context_parallel_size") or 1)
+    batches = packing.batches(value, gpus // sharers)
     trained = trained_parameters(model, value)
     components = (
-        *_states(model, value, zero, gpus, trained),
-        _activations(model, value, batches),
-        _logits(model, value, batches),
+        *_states(model, value, sharding(read, gpus), trained),
+        _activations(model, value, batches, sharers),
+        _logits(model, value, batches, sharers),
     )
     steps, data = _steps(read, batches)
     return Estimate(
@@ -116,53 +117,75 @@ def estimate(config: str, *, nodes: str, site: Site) -> Estimate:
     )
 
 
+def _refuse(config: document.Document) -> None:
+    """Raise for values that are no numbers where numbers are needed, and for what has no formula here."""
+    hits = wrong_values(config.value, schema.load(load_release().version))
+    faults = [Fault(f"is {hit.values['value']}", text_of(hit.key), str(hit.values["remedy"])) for hit in hits]
+    for key in ("tensor_parallel_size", "expert_parallel_size"):
+        if (config.value.get(key) or 1) not in (1, "1"):
+            faults.append(Fault("there is no formula for it here", key))
+    if faults:
+        raise BadInputError("cannot be estimated", where=str(config.path), faults=tuple(faults))
+
+
 def trained_parameters(model: Model, config: Mapping[str, Any]) -> int:
     """Return how many parameters are trained: all, or those of the LoRA matrices (r × (in + out) for each)."""
     if config.get("adapter") not in ("lora", "qlora"):
         return model.parameters
-    rank = int(config.get("lora_r") or 0)
-    names = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]
-    names += (["gate_proj"] if len(model.linear_shapes) == 7 else []) + ["down_proj"]
+    names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj"]
+    names += (["mlp.gate_proj"] if len(model.linear_shapes) == 7 else []) + ["mlp.down_proj"]
+    sizes = dict(zip(names, (rows + columns for rows, columns in model.linear_shapes), strict=True))
+    chosen = sum(size for name, size in sizes.items() if _targeted(name, config))
+    # Whole matrices that are trained beside them: the embeddings, the head.
+    saved = len(set(config.get("lora_modules_to_save") or ()) & {"embed_tokens", "lm_head"})
+    return model.num_hidden_layers * int(config.get("lora_r") or 0) * chosen + saved * model.embedding_parameters
+
+
+def _targeted(name: str, config: Mapping[str, Any]) -> bool:
+    """Say whether LoRA goes into a matrix: by the list, by the words for all, or by a pattern over its whole name."""
     wanted = config.get("lora_target_modules")
-    chosen = [
-        shape
-        for name, shape in zip(names, model.linear_shapes, strict=True)
-        if config.get("lora_target_linear") or (isinstance(wanted, list) and name in wanted)
-    ]
-    return model.num_hidden_layers * rank * sum(rows + columns for rows, columns in chosen)
+    if config.get("lora_target_linear") or wanted in ("all_linear", "all-linear"):
+        return True
+    names = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
+    return any(name == one or name.endswith(f".{one}") or _fits(str(one), f"model.layers.0.{name}") for one in names)
 
 
-def _zero(config: document.Document) -> _Zero:
-    value = config.value.get("deepspeed")
-    found: Mapping[str, Any] = {}
-    if isinstance(value, Mapping):
-        found = value
-    elif isinstance(value, str) and (path := checks.deepspeed_path(config.path, value)).is_file():
-        found = deepspeed.read(path).value
-    section = found.get("zero_optimization")
-    if not isinstance(section, Mapping):
-        return _Zero(0, offloads=False)
-    offload = section.get("offload_optimizer")
-    return _Zero(
-        int(section.get("stage") or 0), offloads=isinstance(offload, Mapping) and offload.get("device") == "cpu"
-    )
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return bool(re.fullmatch(pattern, name))
+    except re.error:
+        return False
 
 
-def _states(model: Model, config: Mapping[str, Any], zero: _Zero, gpus: int, trained: int) -> tuple[Component, ...]:
+def _states(model: Model, config: Mapping[str, Any], spread: Sharding, trained: int) -> tuple[Component, ...]:
     """Weights, gradients and optimizer state."""
-    every = model.parameters
-    if trained < every:
-        bits = 4.5 if config.get("load_in_4bit") else 8 if config.get("load_in_8bit") else 16
-        return _part("frozen", every * bits / 8, bits=bits), _part("adapter", 16 * trained)
-    if zero.stage == 3:
-        largest = max(model.embedding_parameters, model.layer_parameters)
-        share = 2 if zero.offloads else 18
-        return _part("zero3", share * every / gpus, share=share), _part("zero3-layer", 4 * largest)
-    if zero.stage == 2:
-        return _part("zero2-weights", 2 * every), _part("zero2", 0 if zero.offloads else 18 * every / gpus)
-    if zero.stage == 1:
-        return _part("zero1-weights", 4 * every), _part("zero1", 12 * every / gpus)
+    every, shards = model.parameters, spread.shards
     wide = 2 if config.get("bf16", "auto") or config.get("fp16") else 4
+    tables = (1 if model.tie_word_embeddings else 2) * model.embedding_parameters
+    gathered = {
+        "zero3": _part("zero3-layer", 4 * max(model.embedding_parameters, model.layer_parameters)),
+        "fsdp1": _part("fsdp-gathered", wide * (tables + 2 * model.layer_parameters), wide=wide),
+        "fsdp2": _part("fsdp-gathered", wide * (tables + 2 * model.layer_parameters), wide=wide),
+    }.get(spread.scheme)
+    units = (gathered,) if gathered else ()
+    if config.get("adapter") in ("lora", "qlora"):
+        bits = 4.5 if config.get("load_in_4bit") else 8 if config.get("load_in_8bit") else 8 * wide
+        among = shards if spread.frozen_too else 1
+        rule = "frozen-sharded" if among > 1 else "frozen"
+        return _part(rule, every * bits / 8 / among, bits=bits), _part("adapter", 16 * trained), *units
+    match spread.scheme:
+        case "zero3":
+            share = 2 if spread.offloads else 18
+            return _part("zero3", share * every / shards, share=share), *units
+        case "zero2":
+            return _part("zero2-weights", 2 * every), _part("zero2", 0 if spread.offloads else 18 * every / shards)
+        case "zero1":
+            return _part("zero1-weights", 4 * every), _part("zero1", 0 if spread.offloads else 12 * every / shards)
+        case "fsdp1" | "fsdp2":
+            # The first makes its flat parameters 32 bits wide; axolotl's second leaves them as they were loaded.
+            held = wide if spread.scheme == "fsdp2" else 4
+            share = 0 if spread.offloads else 4 * held
+            return _part(spread.scheme, share * every / shards, share=share), *units
     return (
         _part("weights", wide * every, wide=wide),
         _part("gradients", wide * every, wide=wide),
@@ -170,19 +193,23 @@ def _states(model: Model, config: Mapping[str, Any], zero: _Zero, gpus: int, tra
     )
 
 
-def _activations(model: Model, config: Mapping[str, Any], batches: packing.Batches) -> Component:
-    count = batches.micro_batch_size * batches.sequence_len
+def _activations(model: Model, config: Mapping[str, Any], batches: packing.Batches, sharers: int) -> Component:
+    count = batches.micro_batch_size * batches.sequence_len // sharers
     one = model.layer_activations * count
-    if config.get("gradient_checkpointing"):
-        return _part("checkpointed", 2 * model.hidden_size * count * model.num_hidden_layers + one)
-    return _part("activations", one * model.num_hidden_layers)
+    fsdp = config.get("fsdp_config")
+    again = isinstance(fsdp, Mapping) and fsdp.get("activation_checkpointing")
+    if not (config.get("gradient_checkpointing") or again):
+        return _part("activations", one * model.num_hidden_layers)
+    if config.get("activation_offloading") or config.get("gradient_checkpointing") in ("offload", "offload_disk"):
+        return _part("offloaded", one)
+    return _part("checkpointed", 2 * model.hidden_size * count * model.num_hidden_layers + one)
 
 
-def _logits(model: Model, config: Mapping[str, Any], batches: packing.Batches) -> Component:
+def _logits(model: Model, config: Mapping[str, Any], batches: packing.Batches, sharers: int) -> Component:
     plugins = " ".join(map(str, config.get("plugins") or []))
     fused = config.get("liger_fused_linear_cross_entropy") and "liger" in plugins
     cut = "CutCrossEntropyPlugin" in plugins and config.get("cut_cross_entropy") is not False
-    count = batches.micro_batch_size * batches.sequence_len * model.vocab_size
+    count = batches.micro_batch_size * batches.sequence_len // sharers * model.vocab_size
     return _part("logits", 0 if fused or cut else 10 * count)
 
 

@@ -6,6 +6,7 @@ Source: axolotl 0.19.0, utils/trainer.py ``calculate_total_num_steps`` and utils
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def gpus(nodes: str, site: Site) -> int:
     Raises:
         BadInputError: ``nodes`` is not a number of nodes.
     """
-    if not nodes.isdecimal() or not int(nodes):
+    if not re.fullmatch("[0-9]{1,6}", nodes) or not int(nodes):
         raise BadInputError(f"{nodes!r} is not a number of nodes", where="--nodes", hint="a whole number from 1")
     return int(nodes) * (site.slurm.gpus_per_node or site.slurm.processes_per_node)
 

@@ -25,6 +25,8 @@ class Keys(Record):
     """
 
     release: str
+    required: tuple[str, ...]
+    """Keys that every config must have."""
     top: Kinds
     inside: Mapping[str, tuple[Kinds, ...]]
     plugins: Mapping[str, Kinds]

@@ -206,6 +206,18 @@ def test_a_base_whose_torch_does_not_fit_is_refused_with_both_sides_before_a_bui
     assert not engine.images.list("axolotl-env/tiny-on-base")
 
 
+def test_the_tutorials_base_is_refused_by_its_name_without_an_engine(build: Build) -> None:
+    done = build("--base", "nvcr.io/nvidia/pytorch:24.07-py3", DOCKER_HOST="tcp://127.0.0.1:9")
+    assert done.returncode == 2
+    for reason in (
+        "axolotl 0.19.0 needs torch >=2.11.0, <=2.13.0; the base has 2.4.0a0 for CUDA 12.5",
+        "nvcr.io/nvidia/pytorch:26.07-py3 fits",
+        "axolotl 0.19.0 needs Python ≥ 3.11; the base has 3.10",
+        "a tag can move to another image: give the digest",
+    ):
+        assert reason in said(done)
+
+
 def test_a_base_with_a_wheel_that_lacks_its_compiled_part_ends_the_build(
     build: Build, base: MakeBase, engine: docker.DockerClient
 ) -> None:

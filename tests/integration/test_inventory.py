@@ -15,12 +15,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from axolotl_env.inventory import differences, inspect_image
 from axolotl_env.release import load_release
-from axolotl_env.settings import Settings
 from axolotl_env.squashfs import BOM, MANIFEST, read_manifest
-from axolotl_env.squashfs.build import write_squashfs
 from tests.conftest import Invoke
-from tests.integration.small_image import built, small_plan
-from tests.integration.test_image_cce import archive
 
 pytestmark = pytest.mark.engine
 
@@ -114,19 +110,6 @@ def test_the_command_shows_packages_and_differences(invoke: Invoke, squashfs: Pa
     assert "no manifest of build-image" in done.stderr
 
 
-def test_cut_cross_entropy_is_told_with_its_commit_by_label_manifest_and_bill(tmp_path: Path) -> None:
-    settings, pin = Settings(store=tmp_path / "store", github="http://127.0.0.1:9"), load_release()
-    (settings.store / "cache").mkdir(parents=True)
-    (settings.store / f"cache/cut-cross-entropy-{pin.cce_commit}.tar.gz").write_bytes(archive("AXOLOTL_CCE_FORK = 1\n"))
-    with built(small_plan(settings, name="inventory-of-tests", cce="required")) as image:
-        manifest = write_squashfs(image, tmp_path / "x.sqsh", key="k")
-    assert manifest.labels["axolotl-env.cce"] == pin.cce_commit
-    found = inspect_image(tmp_path / "x.sqsh")
-    assert found.facts["cut-cross-entropy"] == pin.cce_commit
-    (billed,) = (p for p in json.loads(cat(tmp_path / "x.sqsh", BOM))["components"] if p["name"] == "cut-cross-entropy")
-    assert billed["purl"] == f"pkg:github/axolotl-ai-cloud/ml-cross-entropy@{pin.cce_commit}"
-
-
 def test_what_is_no_whole_squashfs_is_one_line(invoke: Invoke, squashfs: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.sqsh"
     with squashfs.open("rb") as file:
@@ -166,6 +149,8 @@ def store(squashfs: Path, foreign: Path, tmp_path: Path) -> Path:
         (images / name).symlink_to(squashfs)
         (images / f"{name}.json").write_text(json.dumps({**manifest, "file": name, **change}))
     shutil.copy(foreign, images / "foreign.sqsh")
+    (images / "a folder.sqsh").mkdir()
+    (images / "gone.sqsh").symlink_to("/nonexistent")
     (images / "half.sqsh").write_bytes(foreign.read_bytes()[:500])
     return tmp_path / "a store"
 

@@ -223,6 +223,14 @@ def test_a_latest_without_a_wheel_is_said_by_a_look_and_refused_as_a_pin(checkou
     assert written(checkout) == {}
 
 
+def test_a_page_that_is_not_the_indexs_is_one_line(checkout: Path, server: Server) -> None:
+    server.release(NEWER)
+    server.answers["/simple/axolotl/"] = [Answer({"message": "please log in"})]
+    done = pin(checkout, server.url, "--to", "latest")
+    assert done.returncode == 3
+    assert "/simple/axolotl/: not the answer that was expected (files: Field required)" in done.stderr
+
+
 def test_an_index_that_does_not_answer_is_one_line(checkout: Path, server: Server) -> None:
     server.release(NEWER)
     server.answers["/simple/axolotl/"] = [Answer(status=503)]

@@ -127,6 +127,15 @@ def test_a_release_that_does_not_fit_is_refused_and_changes_nothing(small: Path,
     assert contents(small) == before
 
 
+def test_a_release_for_another_torch_is_refused_with_both_sides_and_a_torch_that_fits(checkout: Path) -> None:
+    before = contents(checkout)
+    done = pin(checkout, "http://127.0.0.1:9", "--to", "v0.21.0")
+    assert done.returncode == 2
+    assert "axolotl 0.21.0 takes torch <2.15.0,>=2.13.0; flavour gh200 asks for 2.12.1" in done.stderr
+    assert re.search(r"\(2\.1[34]\.\d+ is the newest that fits", done.stderr)
+    assert contents(checkout) == before
+
+
 def test_where_one_lock_cannot_be_made_none_is_written(checkout: Path, github: str) -> None:
     flavour = checkout / "docker/flavours/cpu.toml"
     flavour.write_text(flavour.read_text().replace('"torch==2.13.0"]', '"torch==2.13.0", "packaging<1"]'))

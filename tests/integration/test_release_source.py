@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import threading
 import zipfile
@@ -21,6 +22,7 @@ from axolotl_env.release import Lock, choose_lock, find_sources, from_commit, lo
 from axolotl_env.settings import Settings
 from axolotl_env.squashfs.build import write_squashfs
 from tests.integration.small_image import built, small_plan
+from tests.integration.test_image_cce import archive as fork
 
 pytestmark = pytest.mark.engine
 
@@ -38,10 +40,16 @@ version = {file = "VERSION"}
 """
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of what the tests share, so that each wheel is built once."""
+    return tmp_path_factory.mktemp("source")
+
+
+@pytest.fixture(scope="module")
+def repository(home: Path) -> Path:
     """A repository whose VERSION is not that of its tag, as it often is."""
-    folder = tmp_path / "a repository"
+    folder = home / "a repository"
     (folder / "axolotl").mkdir(parents=True)
     (folder / "axolotl/__init__.py").write_text("")
     (folder / "pyproject.toml").write_text(PROJECT)
@@ -56,18 +64,18 @@ def git(folder: Path, *argv: str | Path) -> str:
     return subprocess.run(["git", "-C", folder, *who, *argv], check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def commit(repository: Path) -> str:
     return git(repository, "rev-parse", "HEAD")
 
 
-@pytest.fixture
-def github(repository: Path, commit: str, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def github(repository: Path, commit: str, home: Path) -> Iterator[str]:
     """Stands in for GitHub: the archive of that commit, made by git as GitHub does."""
-    folder = tmp_path / "www/axolotl-ai-cloud/axolotl/archive"
+    folder = home / "www/axolotl-ai-cloud/axolotl/archive"
     folder.mkdir(parents=True)
     git(repository, "archive", "--prefix", f"axolotl-{commit}/", "-o", folder / f"{commit}.tar.gz", commit)
-    handler = partial(Quiet, directory=str(tmp_path / "www"))
+    handler = partial(Quiet, directory=str(home / "www"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -80,8 +88,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def settings(github: str, tmp_path: Path) -> Settings:
-    return Settings(store=tmp_path / "a store", github=github, source="github")
+def settings(github: str, home: Path) -> Settings:
+    return Settings(store=home / "a store", github=github, source="github")
 
 
 def locked(settings: Settings, commit: str) -> Lock:
@@ -105,9 +113,12 @@ def test_the_commit_becomes_a_wheel_of_the_pinned_version_that_the_lock_asks_for
     assert f"axolotl-ai-cloud/axolotl@{commit} contents-sha256:" in lock.source
 
 
-def test_the_image_holds_it_and_the_file_says_so(settings: Settings, commit: str, tmp_path: Path) -> None:
-    lock = locked(settings, commit)
-    plan = small_plan(settings.model_copy(update={"source": "index"}), name="source-of-tests")
+def test_the_image_holds_it_and_cut_cross_entropy_and_the_file_says_so(
+    settings: Settings, commit: str, tmp_path: Path
+) -> None:
+    lock, pin = locked(settings, commit), load_release()
+    (settings.store / f"cache/cut-cross-entropy-{pin.cce_commit}.tar.gz").write_bytes(fork("AXOLOTL_CCE_FORK = 1\n"))
+    plan = small_plan(settings.model_copy(update={"source": "index"}), name="source-of-tests", cce="required")
     name, version, digest = "axolotl", lock.packages["axolotl"], lock.hashes["axolotl"][0]
     rows = json.loads(plan.texts["rootfs/etc/axolotl-env/packages.json"])
     texts = {
@@ -120,10 +131,11 @@ def test_the_image_holds_it_and_the_file_says_so(settings: Settings, commit: str
         "copies": {**plan.copies, f"packages/wheels/{wheel.name}": wheel},
     }  # fmt: skip
     with built(plan.model_copy(update=changes)) as image:
-        write_squashfs(image, tmp_path / "x.sqsh", key="k")
+        manifest = write_squashfs(image, tmp_path / "x.sqsh", key="k")
     found = inspect_image(tmp_path / "x.sqsh")
     assert found.facts["axolotl from"] == lock.source
-    assert ("axolotl", version, "github") in {(p.name, p.version, p.kind) for p in found.packages}
+    assert found.facts["cut-cross-entropy"] == manifest.labels["axolotl-env.cce"] == pin.cce_commit
+    assert {p.name for p in found.packages if p.kind == "github"} == {"axolotl", "cut-cross-entropy"}
 
 
 def test_it_is_fetched_and_built_once_and_the_same_bits_come_out_elsewhere(
@@ -145,28 +157,26 @@ def test_an_unknown_commit_is_never_made_up(settings: Settings) -> None:
             plan_image(settings, flavour="cpu")
 
 
-def test_the_archive_of_another_commit_is_refused(settings: Settings, commit: str, tmp_path: Path) -> None:
+def test_the_archive_of_another_commit_is_refused(settings: Settings, commit: str, home: Path) -> None:
     other = "f" * 40
-    folder = tmp_path / "www/axolotl-ai-cloud/axolotl/archive"
-    (folder / f"{commit}.tar.gz").rename(folder / f"{other}.tar.gz")
+    folder = home / "www/axolotl-ai-cloud/axolotl/archive"
+    shutil.copy(folder / f"{commit}.tar.gz", folder / f"{other}.tar.gz")
     with pytest.raises(ConflictError, match=f"the archive of commit {commit[:12]}, not of {other[:12]}"):
         locked(settings, other)
-    assert not list((settings.store / "cache").glob("*.tar.gz"))
+    assert not list((settings.store / "cache").glob(f"*{other}*"))
 
 
-def test_a_commit_that_builds_another_version_is_refused(
-    settings: Settings, repository: Path, commit: str, tmp_path: Path
-) -> None:
+def test_a_commit_that_builds_another_version_is_refused(settings: Settings, repository: Path, home: Path) -> None:
     (repository / "pyproject.toml").write_text(PROJECT.replace('dynamic = ["version"]', 'version = "7.0"'))
     git(repository, "commit", "-q", "-a", "-m", "two")
     newer = git(repository, "rev-parse", "HEAD")
-    archive = tmp_path / f"www/axolotl-ai-cloud/axolotl/archive/{newer}.tar.gz"
+    archive = home / f"www/axolotl-ai-cloud/axolotl/archive/{newer}.tar.gz"
     git(repository, "archive", "--prefix", "axolotl/", "-o", archive, newer)
-    assert newer != commit
     with pytest.raises(WorkFailedError, match=r"builds axolotl-7\.0-py3-none-any\.whl, not"):
         locked(settings, newer)
 
 
-def test_without_github_it_is_one_line(settings: Settings, commit: str) -> None:
+def test_without_github_it_is_one_line(settings: Settings, commit: str, tmp_path: Path) -> None:
+    dead = settings.model_copy(update={"github": "http://127.0.0.1:9", "store": tmp_path})
     with pytest.raises(MissingError, match=r"127\.0\.0\.1 cannot be reached"):
-        locked(settings.model_copy(update={"github": "http://127.0.0.1:9"}), commit)
+        locked(dead, commit)

@@ -1,29 +1,26 @@
-"""What check-data and check-config say, against what the real axolotl does in the real image."""
+"""What check-data says, against what the real axolotl does in the real image."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
-import yaml
+from PIL import Image
 
-from axolotl_env.edf import Environment, Mount
-from axolotl_env.release import load_release
-from axolotl_env.runtime import plan_run, run_local
-from axolotl_env.settings import Settings
-from axolotl_env.training import check_config, plan_config, schema, write_config
-from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.data.check import check_file, rules
 from axolotl_env.training.data.shape import from_config
-from tests.conftest import ROOT, Invoke
+from tests.conftest import ROOT
+from tests.integration.conftest import Run
 
 pytestmark = pytest.mark.engine
-
-Run = Callable[..., str]
 
 SHAREGPT = {
     "ds_type": "json",
@@ -37,34 +34,6 @@ TEXT = {"ds_type": "json", "type": "completion", "field": "text", "split": "trai
 ALPACA = {"ds_type": "json", "type": "alpaca", "split": "train"}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("training with space")
-
-
-@pytest.fixture(scope="module")
-def run(squashfs: Path, folder: Path) -> Run:
-    """Run a program in the image, with the folder at its own path and no network."""
-    environment = Environment(name="test", path=folder / "test.toml", engine="ce", image=str(squashfs))
-
-    def start(*command: str | Path) -> str:
-        words = tuple(map(str, command))
-        mounts = (Mount(source=str(folder), target=str(folder)),)
-        done = run_local(plan_run(environment, words, network="none", mounts=mounts), timeout=600)
-        assert done.returncode == 0, done.stdout[-4000:]
-        return done.stdout
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def model(run: Run, folder: Path) -> Path:
-    """A tiny random model with its tokenizer, and a little data of both kinds."""
-    shutil.copy(ROOT / "docker/smoke/prepare.py", folder)
-    run("python", folder / "prepare.py", folder)
-    return folder / "model"
-
-
 def sharegpt(*turns: tuple[object, object], **more: object) -> str:
     return json.dumps({"conversations": [{"from": role, "value": text} for role, text in turns], **more})
 
@@ -76,6 +45,15 @@ def openai(*turns: tuple[object, object]) -> str:
 GOOD = sharegpt(("user", "Where is the lake?"), ("assistant", "Near the alp."))
 OTHER_NAMES = openai(("human", "a"), ("gpt", "b")).replace("messages", "conversations")
 MORE = "".join(sharegpt(("user", f"{n} lake " * 20), ("assistant", "alp")) + "\n" for n in range(40_000))
+
+
+def _parquet() -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["the lake"]}), sink)
+    return bytes(sink.getvalue())
+
+
+PARQUET = _parquet()
 
 # (data set entry, content, what the real axolotl does: how many samples it trains on, or None where it fails)
 CASES: dict[str, tuple[dict[str, Any], str | bytes, int | None]] = {
@@ -126,9 +104,62 @@ CASES: dict[str, tuple[dict[str, Any], str | bytes, int | None]] = {
     "names of the other format": (SHAREGPT, OTHER_NAMES, 0),
     "empty text": (TEXT, '{"text": "the lake"}\n{"text": ""}', 1),
     "null text": (TEXT, '{"text": "the lake"}\n{"text": null}', 1),
+    # By its name axolotl takes a file for something else.
+    "JSON named.parquet": ({**TEXT, "ds_type": None}, '{"text": "the lake"}', None),
+    "not packed.jsonl.gz": (TEXT, '{"text": "the lake"}', None),
+    "packed": (TEXT, gzip.compress(b'{"text": "the lake"}'), 1),
+    "Parquet": ({**TEXT, "ds_type": None}, PARQUET, None),
+    "Parquet by ds_type": ({**TEXT, "ds_type": "parquet"}, PARQUET, 1),
+    "Parquet named.parquet": ({**TEXT, "ds_type": None}, PARQUET, 1),
+    "cut off.parquet": ({**TEXT, "ds_type": None}, PARQUET[:-9], None),
+    "cut off.jsonl.gz": (TEXT, gzip.compress(b'{"text": "the lake"}\n' * 9)[:-9], None),
     # Only the last sample is tokenised, but all are loaded.
     "a field after 10 MB": ({**SHAREGPT, "split": "train[-1:]"}, MORE + GOOD[:-1] + ', "x": 1}', None),
 }  # fmt: skip
+
+
+def asked(*parts: dict[str, Any], **more: object) -> str:
+    turns = [{"role": "user", "content": [*parts, {"type": "text", "text": "?"}]}]
+    return json.dumps({"messages": [*turns, {"role": "assistant", "content": [{"type": "text", "text": "!"}]}], **more})
+
+
+def picture(format_: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, format_)
+    return file.getvalue()
+
+
+DATA = base64.b64encode(picture()).decode()
+
+# The same for samples with images; {folder} holds them.
+IMAGES: dict[str, tuple[str, int | None]] = {
+    "image by path": (asked({"type": "image", "path": "{folder}/good.png"}), 1),
+    "image by image": (asked({"type": "image", "image": "{folder}/good.jpeg"}), 1),
+    "image by url that is a path": (asked({"type": "image", "url": "{folder}/good.png"}), 1),
+    "image as base64": (asked({"type": "image", "base64": DATA}), 1),
+    "image as data": (asked({"type": "image", "image": "data:image/png;base64," + DATA}), 1),
+    "image as OpenAI has it": (asked({"type": "image_url", "image_url": {"url": "{folder}/good.png"}}), 1),
+    "two images": (asked(*[{"type": "image", "path": "{folder}/good.png"}] * 2), 1),
+    "image of the column": (asked(images=["{folder}/good.png"]), 1),
+    "image of the column image": (asked(image=["{folder}/good.png"]), 1),
+    "image of the column in its place": (asked({"type": "image"}, images=["{folder}/good.png"]), 1),
+    "no image": (asked(), 1),
+    "turns of text": (sharegpt(("human", "a"), ("gpt", "b"), images=["{folder}/good.png"]), 1),
+    "image that is gone": (asked({"type": "image", "path": "{folder}/gone.png"}), None),
+    "image that is cut off": (asked({"type": "image", "path": "{folder}/cut.png"}), None),
+    "photo that is cut off": (asked({"type": "image", "path": "{folder}/cut.jpeg"}), None),
+    "image that is text": (asked({"type": "image", "path": "{folder}/text.png"}), None),
+    "image by file URL": (asked({"type": "image", "path": "file://{folder}/good.png"}), None),
+    "image as broken base64": (asked({"type": "image", "base64": "!!!"}), None),
+    "image of the column that is gone": (asked(images=["{folder}/gone.png"]), None),
+    "column that is no list": (asked(images="{folder}/good.png"), None),
+    "column that is empty": (asked(images=[]), None),
+    "column of null": (asked(images=[None]), None),
+    "part without a type": (asked({"path": "{folder}/good.png"}), None),
+    "image without a name": (asked({"type": "image"}), 0),
+    "image named null": (asked({"type": "image", "path": None}), 0),
+    "a place too many": (asked({"type": "image"}, {"type": "image"}, images=["{folder}/good.png"]), None),
+}
 
 
 @pytest.mark.usefixtures("model")
@@ -136,112 +167,34 @@ def test_data_that_passes_trains_and_data_that_fails_does_not(run: Run, folder: 
     program = ROOT / "tests/integration/inside/verdicts.py"
     shutil.copy(program, folder)
     cases = {}
-    for name, (dataset, content, _) in CASES.items():
-        file = folder / f"{name}.jsonl"
+    files = {}
+    (folder / "good.png").write_bytes(picture())
+    (folder / "good.jpeg").write_bytes(picture("JPEG"))
+    (folder / "text.png").write_text("no image")
+    (folder / "cut.png").write_bytes(picture()[:-900])
+    (folder / "cut.jpeg").write_bytes(picture("JPEG")[:-900])
+    seen = {
+        name: (SHAREGPT if '"from"' in line else OPENAI, line.replace("{folder}", str(folder)), trains)
+        for name, (line, trains) in IMAGES.items()
+    }
+    everything = {**CASES, **seen}
+    for name, (dataset, content, _) in everything.items():
+        file = files[name] = folder / (name if "." in name else f"{name}.jsonl")
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        cases[name] = {"dataset": {**dataset, "path": str(file)}, "config": {}}
+        cases[name] = {"dataset": {**dataset, "path": str(file)}, "config": {}, "images": name in IMAGES}
     (folder / "cases.json").write_text(json.dumps(cases))
     said = run("python", folder / "verdicts.py", folder)
     lines = (line.partition("VERDICT ")[2] for line in said.splitlines() if "VERDICT " in line)
     verdicts = {verdict["case"]: verdict for verdict in map(json.loads, lines)}
-    assert verdicts.keys() == CASES.keys()
+    assert verdicts.keys() == everything.keys()
     wrong = []
-    for name, (dataset, _, expected) in CASES.items():
+    for name, (dataset, _, expected) in everything.items():
         verdict = verdicts[name]
         if (None if "error" in verdict else verdict["trained"]) != expected:
             wrong.append(f"{name}: axolotl itself says {verdict}, we thought {expected}")
-        found = check_file(folder / f"{name}.jsonl", from_config(dataset, {}))
+        found = check_file(files[name], from_config(dataset, {}))
         errors = {rule: n for rule, n in found.counts.items() if rules()[rule]["severity"] == "error"}
         trains = expected is not None and expected >= found.samples
         if trains == bool(errors):
             wrong.append(f"{name}: check-data says {errors or 'nothing wrong'}, axolotl {verdict}")
     assert wrong == []
-
-
-def test_the_tutorials_config_validates_once_it_is_mended(squashfs: Path, tmp_path: Path) -> None:
-    from tests.unit.test_config_check import TUTORIAL
-
-    file = tmp_path / "tutorial.yaml"
-    file.write_text(TUTORIAL.replace("$USER", "alice"))
-    settings = Settings(store=tmp_path / "store")
-    environment = Environment(name="test", path=tmp_path / "t.toml", engine="ce", image=str(squashfs))
-    report = check_config(str(file), settings, environment=environment, fix=True)
-    assert report.validated == squashfs.name
-    assert [f.what for f in report.findings if f.source.startswith("axolotl 0.19.0 itself")] == []
-    assert yaml.safe_load(file.read_text())["attn_implementation"] == "flash_attention_2"
-
-
-# Spellings of numbers and truths, and what is neither.
-VALUES = [None, True, "true", 0, 7, -1, "8", 8.0, 0.5, "5e-6", "1e9", 1e9, "banana", "", [], ["a"], [1], {}, {"a": 1}]
-
-
-def test_values_that_axolotl_takes_pass_and_those_that_it_refuses_do_not(run: Run, folder: Path) -> None:
-    """Every key of the schema times every value: the verdict without an image against the real validate_config."""
-    known = schema.load(load_release().version)
-    parents = ("datasets", "fsdp_config", "trl", "vllm", "dynamic_checkpoint")
-    inner = [f"{parent}.{key}" for parent in parents for key in sorted(known.nested[parent])]
-    shutil.copy(ROOT / "tests/integration/inside/kinds.py", folder)
-    (folder / "kinds.json").write_text(json.dumps({"keys": [*known.top, *inner], "values": VALUES}))
-    said = run("python", folder / "kinds.py", folder)
-    verdicts = json.loads(next(line for line in said.splitlines() if line.startswith("VERDICTS "))[9:])
-    false_alarms, missed = [], []
-    for key, letters in verdicts.items():
-        parent, _, name = key.rpartition(".")
-        for value, verdict in zip(VALUES, letters, strict=True):
-            entry: Any = {"path": "org/data", "type": "alpaca", name: value} if parent == "datasets" else {name: value}
-            config = {parent: [entry] if parent == "datasets" else entry} if parent else entry
-            told = bool([*wrong_values(config, known)])
-            if told and verdict == "t":
-                false_alarms.append((key, value))
-            if not told and verdict == "k":
-                missed.append((key, value))
-    assert false_alarms == []
-    # Keys whose value axolotl changes before it is judged.
-    assert {key.rpartition(".")[2] for key, _ in missed} <= {
-        "fsdp_version", "version", "image_resize_algorithm", "noisy_embedding_alpha", "pretrain_multipack_buffer_size",
-    }  # fmt: skip
-    refused = sum(letters.count("k") for letters in verdicts.values())
-    assert refused > 5000, "the table asks something"
-
-
-def test_what_axolotl_itself_refuses_is_told_at_its_line(squashfs: Path, tmp_path: Path, invoke: Invoke) -> None:
-    file = tmp_path / "my config.yaml"
-    file.write_text(
-        "base_model: org/model\ndatasets:\n  - {path: org/data, type: alpaca}\noutput_dir: ./out\n"
-        "torch_compile_options: {wrong: 1}\nlearning_rate: 5e-6\nadapter: lora\n"
-    )
-    edf = tmp_path / "test.toml"
-    edf.write_text(f'image = "{squashfs}"\n')
-    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store")}
-    done = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
-    assert done.returncode == 2
-    own = [f for f in json.loads(done.stdout)["findings"] if f["rule"] == "axolotl"]
-    assert [(f["key"], f["line"]) for f in own] == [("torch_compile_options", 5)]
-    again = invoke("check-config", "--config", file, "--edf", edf, "--json", env=env)
-    assert json.loads(again.stdout) == json.loads(done.stdout)
-    assert "own validation" not in again.stderr, "the answer of the first run was kept"
-
-
-@pytest.mark.parametrize("overlays", [["debug"], ["debug", "lora"]])
-def test_our_config_trains_when_it_is_made_small(run: Run, model: Path, folder: Path, overlays: list[str]) -> None:
-    small = folder / "small.yaml"
-    small.write_text(
-        f"base_model: {model}\nmodel_type: LlamaForCausalLM\nbf16: false\ntf32: false\nsample_packing: false\n"
-        "pad_to_sequence_len: false\nsequence_len: 256\nmax_steps: 3\ndeepspeed: null\n"
-        "dataloader_num_workers: 0\ndataloader_prefetch_factor: null\n"
-        "lora_mlp_kernel: false\nlora_qkv_kernel: false\nlora_o_kernel: false\n"  # these need a GPU
-    )
-    name = "-".join(overlays)
-    plan = plan_config(
-        name,
-        base="apertus-8b",
-        overlays=[*overlays, str(small)],
-        assignments=[f"datasets.0.path={folder}/conversations.jsonl", f"datasets.1.path={folder}/text.jsonl"],
-        output=str(folder / f"{name}.yaml"),
-        environ={"SCRATCH": str(folder)},
-    )
-    write_config(plan)
-    said = run("env", "AXOLOTL_DO_NOT_TRACK=1", "HF_HUB_OFFLINE=1", "python", "-m", "axolotl.cli.train", plan.path)
-    assert said.count("'grad_norm'") == 3, said[-3000:]
-    weights = "adapter_model.safetensors" if "lora" in overlays else "model.safetensors"
-    assert (folder / "axolotl" / name / "model" / weights).is_file()

@@ -11,6 +11,7 @@ import pytest
 
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.runtime import plan_run, run_local
+from axolotl_env.training.memory import trained_parameters
 from axolotl_env.training.model import Model, load_model
 from tests.conftest import ROOT
 
@@ -47,7 +48,7 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def measured(squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+def measured(squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("measure")
     shutil.copy(ROOT / "tests/integration/inside/measure.py", folder)
     # The big ones are only counted: what a block keeps is measured on the small ones.
@@ -65,18 +66,39 @@ def measured(squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_parameters_are_counted_to_the_last_one(measured: dict[str, dict[str, float]], name: str) -> None:
+def test_parameters_are_counted_to_the_last_one(measured: dict[str, dict[str, Any]], name: str) -> None:
     assert MODELS[name].parameters == measured[name]["parameters"]
 
 
 @pytest.mark.parametrize("name", ["apertus", "llama", "qwen3"])
-def test_states_take_what_the_formulas_say(measured: dict[str, dict[str, float]], name: str) -> None:
+def test_states_take_what_the_formulas_say(measured: dict[str, dict[str, Any]], name: str) -> None:
     found = measured[name]
     count = found["small_parameters"]
     assert (found["weights"], found["gradients"], found["optimizer"]) == (2 * count, 2 * count, 4 * count)
 
 
 @pytest.mark.parametrize("name", ["apertus", "llama", "mistral", "qwen2", "qwen3"])
-def test_a_block_keeps_what_the_formula_says_to_the_byte(measured: dict[str, dict[str, float]], name: str) -> None:
+def test_a_block_keeps_what_the_formula_says_to_the_byte(measured: dict[str, dict[str, Any]], name: str) -> None:
     # A few bytes of the positions are shared by all blocks.
     assert MODELS[name].layer_activations == pytest.approx(measured[name]["layer_activations"], abs=1)
+
+
+@pytest.mark.parametrize("name", ["apertus", "llama", "qwen3"])
+def test_a_checkpointed_block_keeps_its_input(measured: dict[str, dict[str, Any]], name: str) -> None:
+    assert measured[name]["layer_checkpointed"] == pytest.approx(2 * MODELS[name].hidden_size, abs=1)
+
+
+@pytest.mark.parametrize("name", ["apertus", "llama", "qwen3"])
+def test_lora_trains_the_matrices_that_are_counted_in_32_bits(measured: dict[str, dict[str, Any]], name: str) -> None:
+    found = measured[name]["lora"]
+    one_block = MODELS[name].model_copy(update={"num_hidden_layers": 1})
+    count = trained_parameters(one_block, {"adapter": "lora", "lora_r": 4, "lora_target_linear": True})
+    assert found == {"parameters": count, "weights": 4 * count, "gradients": 4 * count, "optimizer": 8 * count}
+
+
+def test_each_of_two_ranks_under_fsdp_holds_half_of_the_states(measured: dict[str, dict[str, Any]]) -> None:
+    found, count = measured["apertus"]["sharded"], measured["apertus"]["small_parameters"]
+    # xIELU has numbers that cannot be cut in two: one rank has them whole.
+    held = {part: pytest.approx(share * count / 2, rel=0.001) for part, share in
+            (("weights", 2), ("gradients", 2), ("optimizer", 4))}  # fmt: skip
+    assert found == held

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import USER, Make
+from tests.slurm.conftest import USER, Make, document
 
 pytestmark = pytest.mark.slurm
 
@@ -30,11 +30,22 @@ def test_a_chain_is_followed_from_link_to_link_to_the_end_of_its_training(make: 
     assert done.stdout.index("from step 1") < done.stdout.index("from step 3") < done.stdout.index("from step 5")
     assert f"job {numbers[2]} completed" in done.stderr
 
+    # One training: its curve and where it stands are those of all links.
+    command = ("plot", f"--job={numbers[0]}", "--json")
+    curves = document(training.lab.invoke(*command, user=USER, environ=training.environ))
+    assert curves[str(numbers[0])]["loss"] == [4.9, 4.8, 4.7, 4.7, 4.6, 4.5, 4.5, 4.4]
+    training.lab.wait(numbers[3])
+    command = ("status", f"--job={numbers[0]}", "--json")
+    shown = document(training.lab.invoke(*command, user=USER, environ=training.environ))
+    assert [(one["job"], one["state"]) for one in shown] == [
+        (number, state) for number, state in zip(numbers, ["FAILED", "FAILED", "COMPLETED", "COMPLETED"], strict=True)
+    ]
+
 
 def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) -> None:
     training = make()
     training.set(steps=1)
-    job = training.submit("--time=5")
+    job = training.submit("--time=5", "--set=pause=0", "--exclude=nid004")
     training.lab.wait(job["id"])
     # A job that ended as one does on such a node; the log is what such a node writes.
     log = Path(job["run_folder"], f"logs/{job['id']}.log")
@@ -53,5 +64,14 @@ def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) ->
     assert done.returncode == 1
     assert "node fault: a node is broken, not the image or the config (nid001234)" in done.stderr
     line = next(line for line in done.stderr.splitlines() if "invoke submit" in line)
-    flags = {"--config": str(training.config), "--nodes": "1", "--time": "5", "--exclude": "nid001234"}
-    assert shlex.split(line) == ["invoke", "submit", *(part for pair in flags.items() for part in pair)]
+    assert shlex.split(line) == [
+        "invoke",
+        "submit",
+        f"--config={training.config}",
+        f"--edf={training.folder}/edf.toml",
+        "--nodes=1",
+        "--name=tiny config",
+        "--time=5",
+        "--exclude=nid004,nid001234",
+        "--set=pause=0",
+    ]

@@ -138,7 +138,7 @@ def test_a_job_that_waits_says_what_for(make: Make) -> None:
     second = training.submit(f"--dependency=afterok:{first['id']}")
     process = follow(training, second)
     assert process.stderr
-    assert "waits: it waits for the job that it depends on" in process.stderr.readline()
+    assert "waits: for the job that it depends on" in process.stderr.readline()
     shown = document(
         training.lab.invoke("status", f"--job={second['id']}", "--json", user=USER, environ=training.environ)
     )
@@ -220,10 +220,11 @@ def test_a_chain_would_not_go_on_from_the_checkpoints_of_another_run(make: Make)
     assert "checkpoint-7 is there from an earlier run" in done.stderr
 
 
-def test_a_training_that_falls_silent_is_ended(make: Make) -> None:
+@pytest.mark.parametrize("keys", [{"silent_from": 2}, {"preprocess_pause": 600}], ids=["training", "preparing"])
+def test_a_job_that_falls_silent_is_ended(make: Make, keys: dict[str, int]) -> None:
     training = make()
-    training.set(steps=10, silent_from=2)
-    job = training.submit()
+    training.set(steps=10, **keys)
+    job = training.submit("--nodes=2")
     # The setting counts minutes; the test has seconds.
     training.lab.run("scancel", str(job["id"]))
     script = Path(job["run_folder"], "job.sh")
@@ -245,7 +246,7 @@ def test_a_training_that_never_makes_a_step_is_ended_and_one_that_does_goes_on(m
         job = training.submit(AXOLOTL_ENV_FIRST_STEP="1")
         training.lab.run("scancel", str(job["id"]))
         script = Path(job["run_folder"], "job.sh")
-        script.write_text(script.read_text().replace("started > 60", "started > 8").replace("sleep 15", "sleep 1"))
+        script.write_text(script.read_text().replace("SECONDS > 60", "SECONDS > 8").replace("sleep 15", "sleep 1"))
         jobs.append((training, int(training.lab.run("sbatch", "--parsable", script, user=USER)), job))
     assert [training.lab.wait(number) for training, number, _ in jobs] == ["FAILED", "COMPLETED"]
     training, number, job = jobs[0]
@@ -368,10 +369,12 @@ def test_a_lost_node_is_named_as_the_reason(make: Make, lost_node: Callable[[str
     process = follow(training, job)
     training.lab.wait(job["id"], "RUNNING")
     wait_for(lambda: (training.folder / "out/rank-1.json").exists())
-    lost_node(training.seen(1)["host"])
+    node = training.seen(1)["host"]
+    lost_node(node)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert f"job {job['id']} lost a node" in err
+    assert f"job {job['id']} lost a node ({node})" in err
+    assert re.search(rf"invoke submit .*--nodes=2 .*--exclude={node}\b", err)
 
 
 def test_status_tells_the_step_and_the_loss_of_what_runs(make: Make) -> None:

@@ -30,6 +30,7 @@ datasets:
   - path: org/data
     type: chat_template
 output_dir: ./out
+learning_rate: 1.0e-5
 dataloader_num_workers: 4
 """
 ZERO3: dict[str, Any] = {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
@@ -121,6 +122,7 @@ CASES: dict[str, Case] = {
         "sample_packing: true\nattn_implementation: sdpa\n",
     ),
     "flash-attention-absent": Case("attn_implementation: flash_attention_2\n", "attn_implementation: sdpa\n"),
+    "ring-attention-absent": Case("context_parallel_size: 2\n", "context_parallel_size: 1\n"),
     "xformers-arm": Case("attn_implementation: xformers\n", "attn_implementation: sdpa\n"),
     "cce-half": Case(
         "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n",
@@ -170,6 +172,19 @@ def test_a_value_of_a_wrong_kind_is_told_with_what_is_wanted(tmp_path: Path, lin
         if f.rule == "wrong-kind"
     ]
     assert [(f.key, f.remedy) for f in found] == [(key, remedy)]
+
+
+def test_keys_without_which_axolotl_does_not_start_are_missed(tmp_path: Path) -> None:
+    found = check(tmp_path, "output_dir: x\n")
+    assert [(f.rule, f.key, f.line) for f in found] == [
+        ("missing-key", key, 0) for key in ("base_model", "learning_rate", "datasets")
+    ]
+    assert (
+        check(tmp_path, "base_model: a\nlearning_rate: 5e-6\npretraining_dataset: [{path: org/x}]\nstreaming: true\n")
+        == []
+    )
+    # A plugin of one's own may have defaults.
+    assert check(tmp_path, "output_dir: x\nplugins: [mine.Plugin]\n") == []
 
 
 def test_a_value_that_another_rule_refuses_is_not_told_twice(tmp_path: Path) -> None:
@@ -254,6 +269,16 @@ def test_a_dry_run_of_fix_shows_the_change_and_writes_nothing(tmp_path: Path, in
     assert "-eval_set_size: 0.1 # mine\n+val_set_size: 0.1 # mine" in done.stderr
     assert "there is no image of axolotl" in done.stderr
     assert file.read_text() == BASE + "eval_set_size: 0.1 # mine\n"
+
+
+def test_what_our_rules_find_stands_where_the_image_cannot_be_run(tmp_path: Path, invoke: Invoke) -> None:
+    file, edf = tmp_path / "c.yaml", tmp_path / "e.toml"
+    file.write_text(BASE + "micro_batch_size: banana\n")
+    edf.write_text(f'image = "{squashfs(tmp_path)}"\n')
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store"), "PATH": str(tmp_path)}
+    done = invoke("check-config", "--config", file, "--edf", edf, env=env)
+    assert (done.returncode, "wrong-kind" in done.stdout) == (2, True)
+    assert "own validation did not run: unsquashfs is not installed" in done.stderr
 
 
 def test_a_flavour_is_checked_before_its_image_is_there(tmp_path: Path, invoke: Invoke) -> None:
@@ -367,7 +392,7 @@ def test_a_deepspeed_rule_names_the_place_in_the_json(tmp_path: Path, rule: str)
 def test_a_deepspeed_config_inside_the_yaml_is_checked_there(tmp_path: Path) -> None:
     config = BASE + "deepspeed:\n  zero_optimization:\n    stage: 2\n    overlap_com: true\n"
     found = check(tmp_path, config)
-    assert [(f.rule, f.line, f.column) for f in found] == [("deepspeed-key", 10, 5)]
+    assert [(f.rule, f.line, f.column) for f in found] == [("deepspeed-key", 11, 5)]
     assert "overlap_comm" in found[0].remedy
 
 
@@ -387,7 +412,7 @@ def test_files_that_are_not_there_are_told_with_the_nearest_name(tmp_path: Path)
     (tmp_path / "chat.jsonl").touch()
     config = BASE.replace("org/data", f"{tmp_path}/chats.jsonl") + "deepspeed: deepspeed_zero3.json\n"
     found = check(tmp_path, config)
-    assert [(f.rule, f.line) for f in found] == [("path-missing", 3), ("path-missing", 7)]
+    assert [(f.rule, f.line) for f in found] == [("path-missing", 3), ("path-missing", 8)]
     assert ["did you mean" in f.remedy for f in found] == [True, True]
     right = config.replace("chats", "chat").replace("zero3", "zero_3")
     assert check(tmp_path, right) == []
@@ -411,6 +436,7 @@ def test_every_rule_is_tried(tmp_path: Path) -> None:
     elsewhere = {
         "cce-absent",
         "dataloader-defaults",
+        "missing-key",
         "no-template",
         "deepspeed-nvcc",
         "path-missing",
@@ -423,7 +449,7 @@ def test_every_rule_is_tried(tmp_path: Path) -> None:
 
 
 def test_numbers_that_axolotl_accepts_in_any_spelling_pass(tmp_path: Path) -> None:
-    config = BASE + "learning_rate: 5e-6\nwarmup_ratio: 1e-1\nmax_steps: 1_000\nweight_decay: .05\nbf16: yes\n"
+    config = BASE.replace("1.0e-5", "5e-6") + "warmup_ratio: 1e-1\nmax_steps: 1_000\nweight_decay: .05\nbf16: yes\n"
     assert check(tmp_path, config) == []
 
 
@@ -600,6 +626,139 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "xformers_attention": None,
     },
     "quantized": {"qat": {"activation_dtype": "int8", "weight_dtype": "int4", "group_size": 32}, "seed": 42},
+    "kto": {
+        "rl": "kto",
+        "rl_beta": 0.5,
+        "kto_desirable_weight": 0.2,
+        "remove_unused_columns": False,
+        "datasets": [{"path": "org/x", "type": "llama3.ultra", "split": "train"}],
+    },
+    "orpo": {
+        "rl": "orpo",
+        "orpo_alpha": 0.1,
+        "chat_template": "chatml",
+        "remove_unused_columns": False,
+        "datasets": [{"path": "org/x", "type": "chat_template.argilla"}],
+    },
+    "dpo with fields of one's own": {
+        "rl": "dpo",
+        "datasets": [
+            {
+                "path": "org/x",
+                "split": "train",
+                "type": {"field_prompt": "p", "field_chosen": "c", "field_rejected": "r", "prompt_format": "{prompt}"},
+            }
+        ],
+    },
+    "reward model": {
+        "reward_model": True,
+        "model_type": "AutoModelForSequenceClassification",
+        "num_labels": 1,
+        "chat_template": "gemma",
+        "datasets": [{"path": "org/x", "type": "bradley_terry.chat_template", "split": "train"}],
+        "pad_to_sequence_len": True,
+    },
+    "process reward model": {
+        "process_reward_model": True,
+        "model_type": "AutoModelForTokenClassification",
+        "num_labels": 2,
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": "stepwise_supervised",
+                "step_separator": "\n",
+                "max_completion_length": 2048,
+                "train_on_last_step_only": False,
+                "split": "train[:200]",
+            }
+        ],
+    },
+    "packing": {"sample_packing": True, "attn_implementation": "flex_attention", "eval_sample_packing": False},
+    "streaming": {
+        "pretraining_dataset": [{"path": "org/x", "name": "en", "type": "pretrain", "text_column": "text"}],
+        "streaming": True,
+        "streaming_multipack_buffer_size": 10_000,
+        "sample_packing": True,
+        "attn_implementation": "sdpa",
+        "max_steps": 100,
+        "shuffle_merged_datasets": False,
+    },
+    "distillation": {
+        "plugins": ["axolotl.integrations.kd.KDPlugin", "axolotl.integrations.liger.LigerPlugin"],
+        "kd_trainer": True,
+        "kd_ce_alpha": 0.4,
+        "kd_alpha": 1.0,
+        "kd_temperature": 2.0,
+        "datasets": [
+            {
+                "path": "org/x",
+                "type": "axolotl.integrations.kd.chat_template",
+                "field_messages": "messages",
+                "logprobs_field": "logprobs",
+                "temperature": 1.0,
+                "preprocess_shards": 2,
+            }
+        ],
+    },
+    "cut cross-entropy": {
+        "plugins": ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"],
+        "cut_cross_entropy": True,
+        "bf16": True,
+    },
+    "some layers only": {"unfrozen_parameters": ["^lm_head.weight$", "model.layers.2[0-9]+.block.*"]},
+    "spectrum": {
+        "plugins": ["axolotl.integrations.spectrum.SpectrumPlugin"],
+        "spectrum_top_fraction": 0.5,
+        "spectrum_model_name": "org/model",
+    },
+    "dora with embeddings": {
+        "adapter": "lora",
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.05,
+        "lora_target_modules": r"model.layers.[\d]+.(mlp|self_attn).(up|down|gate|q|k|v|o)_proj",
+        "lora_modules_to_save": ["embed_tokens", "lm_head"],
+        "peft_use_dora": True,
+        "loraplus_lr_ratio": 8,
+    },
+    "long sequences": {
+        "context_parallel_size": 2,
+        "heads_k_stride": 1,
+        "sequence_len": 65_536,
+        "micro_batch_size": 1,
+        "attn_implementation": "flash_attention_2",
+    },
+    "roles": {
+        "chat_template": "tokenizer_default_fallback_chatml",
+        "datasets": [
+            {
+                "path": "chat.jsonl",
+                "ds_type": "json",
+                "data_files": ["a.jsonl", "b.jsonl"],
+                "type": "chat_template",
+                "roles": {"user": ["human", "user"], "assistant": ["gpt", "model"]},
+                "roles_to_train": ["assistant"],
+                "train_on_eos": "turn",
+                "message_field_training": "train",
+                "message_property_mappings": {"role": "from", "content": "value"},
+            }
+        ],
+        "test_datasets": [{"path": "org/y", "type": "alpaca", "split": "test"}],
+        "eval_strategy": "epoch",
+    },
+    "trackers": {
+        "use_mlflow": True,
+        "mlflow_experiment_name": "x",
+        "wandb_project": None,
+        "wandb_log_model": "checkpoint",
+        "use_tensorboard": True,
+        "hub_model_id": "org/out",
+        "early_stopping_patience": 3,
+        "eval_steps": 10,
+        "save_steps": 20,
+        "val_set_size": 0.01,
+    },
+    "muon": {"optimizer": "muon", "learning_rate": "2e-4", "max_grad_norm": 1.0, "lr_scheduler": "rex"},
 }
 
 
@@ -607,7 +766,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 def test_configs_shaped_like_axolotls_examples_raise_no_false_alarm(tmp_path: Path, name: str) -> None:
     config = {**yaml.safe_load(BASE), **EXAMPLES[name]}
     found = check(tmp_path, yaml.safe_dump(config))
-    assert [f.what for f in found if f.rule != "flash-attention-absent" and f.severity != "note"] == []
+    absent = {"flash-attention-absent", "ring-attention-absent"}
+    assert [f.what for f in found if f.rule not in absent and f.severity != "note"] == []
 
 
 def test_a_key_of_a_plugin_needs_the_plugin(tmp_path: Path) -> None:

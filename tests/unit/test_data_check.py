@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -152,6 +153,10 @@ GOODS: list[tuple[str, str, Shape]] = [
     ("parts of text", json.dumps({"messages": [
         {"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": "b"},
     ]}), OPENAI),
+    ("an image by URL as OpenAI writes it", json.dumps({"messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]},
+        {"role": "assistant", "content": "b"},
+    ]}), OPENAI),
     ("an image by URL", json.dumps({"messages": [
         {"role": "user", "content": [{"type": "image", "url": "https://example.org/a.png"}]},
         {"role": "assistant", "content": "b"},
@@ -186,7 +191,11 @@ def test_every_rule_has_a_failing_case() -> None:
         "too-long",
         "image-first-only",
         "no-equivalent",
-    } | {"other-format", "misnamed"}
+        "other-format",
+        "misnamed",
+        "image-relative",
+        "image-missing",
+    }
     assert tried | apart == set(rules())
 
 
@@ -248,21 +257,78 @@ def test_train_on_inputs_leaves_nothing_untrained(tmp_path: Path) -> None:
     assert check(tmp_path, chat(("user", "a"), shape=OPENAI), shape).counts == {}
 
 
-def test_images_are_opened(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:40])
+def picture(format_: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, format_)
+    return file.getvalue()
+
+
+def asked(*parts: dict[str, Any], **more: object) -> str:
+    turns = [
+        {"role": "user", "content": [*parts, {"type": "text", "text": "?"}]},
+        {"role": "assistant", "content": "!"},
+    ]
+    return json.dumps({"messages": turns, **more})
+
+
+DATA = base64.b64encode(picture()).decode()
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "expected"),
+    [
+        ({"path": "{folder}/good.png"}, {}, []),
+        ({"image": "{folder}/good.png"}, {}, []),
+        ({"url": "{folder}/good.jpeg"}, {}, []),
+        ({"url": "https://example.org/a.png"}, {}, []),
+        ({"base64": DATA}, {}, []),
+        ({"image": "data:image/png;base64," + DATA}, {}, []),
+        ({"type": "image_url", "image_url": {"url": "{folder}/good.png"}}, {}, []),
+        ({"path": None, "url": "{folder}/good.png"}, {}, []),
+        ({}, {"images": ["{folder}/good.png"]}, []),
+        (None, {"image": ["{folder}/good.png"]}, []),
+        (None, {"images": None}, []),
+        ({"path": "good.png"}, {}, [("image-relative", 44)]),
+        ({"path": "{folder}/gone.png"}, {}, [("image-unreadable", 44)]),
+        ({"path": "file://{folder}/good.png"}, {}, [("image-unreadable", 44)]),
+        ({"path": "{folder}/cut.png"}, {}, [("image-unreadable", 44)]),
+        ({"path": "{folder}/cut.jpeg"}, {}, [("image-unreadable", 44)]),
+        ({"path": "{folder}/text.png"}, {}, [("image-unreadable", 44)]),
+        ({"base64": "!!!"}, {}, [("image-unreadable", 44)]),
+        ({"base64": "aGVsbG8="}, {}, [("image-unreadable", 44)]),
+        ({"path": "a\0b"}, {}, [("image-unreadable", 44)]),
+        ({"path": "x" * 5000}, {}, [("image-unreadable", 44)]),
+        ({}, {}, [("image-missing", 44)]),
+        ({"path": None}, {}, [("image-missing", 44)]),
+        ({"path": 5}, {}, [("image-missing", 44)]),
+        ({"type": "image_url"}, {}, [("image-missing", 44)]),
+        (None, {"images": []}, [("image-column", 127)]),
+        (None, {"images": "{folder}/good.png"}, [("image-column", 127)]),
+        (None, {"images": [None]}, [("image-missing", 128)]),
+        (None, {"images": ["{folder}/gone.png"]}, [("image-unreadable", 128)]),
+        (None, {"images": ["{folder}/good.png", "b.png"]}, [("image-first-only", 127)]),
+    ],
+)
+def test_an_image_is_looked_for_where_axolotl_looks_and_opened(
+    tmp_path: Path, part: dict[str, Any] | None, column: dict[str, Any], expected: list[tuple[str, int]]
+) -> None:
+    (tmp_path / "good.png").write_bytes(picture())
+    (tmp_path / "good.jpeg").write_bytes(picture("JPEG"))
+    (tmp_path / "cut.png").write_bytes(picture()[:-900])
+    (tmp_path / "cut.jpeg").write_bytes(picture("JPEG")[:-900])
     (tmp_path / "text.png").write_text("not an image")
+    parts = [] if part is None else [{"type": "image", **part}]
+    line = asked(*parts, **column).replace("{folder}", str(tmp_path))
+    found = check(tmp_path, line, OPENAI)
+    assert [(f.rule, f.column) for f in found.findings] == expected
 
-    def sample(name: str) -> str:
-        parts = [{"type": "image", "path": name}, {"type": "text", "text": "What is it?"}]
-        turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "A dot."}]
-        return json.dumps({"messages": turns}) + "\n"
 
-    found = check(tmp_path, sample("good.png") + sample("bad.png") + sample("text.png"), OPENAI)
-    assert [(f.rule, f.line) for f in found.findings] == [("image-unreadable", 2), ("image-unreadable", 3)]
-    assert found.images == 3
-    two = json.loads(chat(("user", "a"), ("assistant", "b"), shape=OPENAI)) | {"images": ["good.png", "good.png"]}
-    assert set(check(tmp_path, json.dumps(two), OPENAI).counts) == {"image-first-only"}
+def test_only_one_place_gets_the_image_of_the_column(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(picture())
+    line = asked({"type": "image"}, {"type": "image"}, images=[str(tmp_path / "good.png")])
+    found = check(tmp_path, line, OPENAI)
+    assert [f.rule for f in found.findings] == ["image-missing"]
+    assert found.images == 2
 
 
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.jsonl.zst"])

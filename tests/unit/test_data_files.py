@@ -30,6 +30,7 @@ from axolotl_env.training.data.shape import Shape, from_config
 from tests.conftest import ROOT, Invoke
 
 ROWS = b'{"text": "the lake"}\n{"text": "the alp"}\n'
+GZIPPED = gzip.compress(ROWS, mtime=0)
 TABLE = pyarrow.table({"text": ["the lake", "the alp"]})
 
 
@@ -85,7 +86,11 @@ def test_a_file_that_is_not_read_is_named_in_one_finding(
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.md"])
-@pytest.mark.parametrize("content", [ROWS, b"\xef\xbb\xbf" + ROWS, b'["a", "b"]', gzip.compress(ROWS)])
+@pytest.mark.parametrize(
+    "content",
+    [ROWS, b"\xef\xbb\xbf" + ROWS, b'["a", "b"]', GZIPPED],
+    ids=["JSONL", "byte order mark", "list", "gzip"],
+)
 def test_samples_are_read_under_any_name(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name
     file.write_bytes(content)
@@ -101,14 +106,14 @@ def test_samples_are_read_under_any_name(tmp_path: Path, name: str, content: byt
         ("a.jsonl", "", parquet(), "json"),
         ("a.parquet", "json", parquet(), "json"),
         ("a.jsonl.gz", "", ROWS, "compressed with gzip"),
-        ("a.jsonl.zst", "", gzip.compress(ROWS), "compressed with zstd"),
+        ("a.jsonl.zst", "", GZIPPED, "compressed with zstd"),
         ("a.jsonl", "", ROWS, ""),
         ("a.data", "", ROWS, ""),
         ("a.parquet", "json", ROWS, ""),
         ("a.jsonl", "parquet", parquet(), ""),
         ("a.parquet", "", parquet(), ""),
-        ("a.jsonl", "", gzip.compress(ROWS), ""),
-        ("a.jsonl.gz", "", gzip.compress(ROWS), ""),
+        ("a.jsonl", "", GZIPPED, ""),
+        ("a.jsonl.gz", "", GZIPPED, ""),
     ],
 )
 def test_a_file_that_axolotl_would_take_for_another_is_told(

@@ -170,6 +170,27 @@ def test_an_answer_that_is_cut_short_is_not_used_and_not_kept(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    "body", [[], {}, "a page", None, {"tag_name": None}, {"tag_name": "nightly"}, {"tag_name": "v1", "draft": []}]
+)
+def test_an_answer_that_is_not_githubs_is_not_used_and_not_kept(
+    server: Server, github: GitHub, tmp_path: Path, body: object
+) -> None:
+    server.on("/releases/latest", Answer(body, headers={"ETag": "x"}))
+    with pytest.raises(MissingError, match=r"not the answer that was expected|'nightly' is no version"):
+        github.latest()
+    assert body == {"tag_name": "nightly"} or not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_tag_that_leads_to_no_commit_is_said(server: Server, github: GitHub) -> None:
+    server.on("/git/ref/tags/v0.19.0", Answer({"object": {"type": "blob", "sha": COMMIT}}))
+    with pytest.raises(MissingError, match="names no commit"):
+        github.latest()
+    server.on("/git/ref/tags/v0.19.0", Answer({"object": {"type": "commit", "sha": "main"}}))
+    with pytest.raises(MissingError, match="not the answer that was expected"):
+        github.latest()
+
+
 def test_a_cached_answer_that_is_broken_is_asked_for_anew(server: Server, github: GitHub, tmp_path: Path) -> None:
     body = server.answers[f"{REPO}/releases/latest"][0].body
     server.on("/releases/latest", Answer(body, headers={"ETag": '"abc"'}))

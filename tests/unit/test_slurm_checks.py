@@ -18,7 +18,7 @@ from invoke import Context, Exit
 import tasks
 from axolotl_env import files
 from axolotl_env.edf import Mount, resolve
-from axolotl_env.errors import BadInputError, MissingError, UserError, WorkFailedError
+from axolotl_env.errors import BadInputError, ConflictError, MissingError, UserError, WorkFailedError
 from axolotl_env.release import load_release
 from axolotl_env.settings import Settings
 from axolotl_env.slurm import (
@@ -60,7 +60,8 @@ class Place:
         self.edf = self.folder / "axolotl.toml"
         self.image = self.folder / "axolotl.sqsh"
         self.image.write_bytes(SQUASHFS)
-        self.keys: dict[str, object] = {"base_model": "org/model", "output_dir": "out"}
+        self.keys: dict[str, object] = {"base_model": "org/model", "learning_rate": 1e-5, "output_dir": "out"}
+        self.keys["datasets"] = [{"path": "org/set", "type": "completion"}]
         self.mounts = [f"{self.folder}:{self.folder}"]
         self.environ = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / ".config")}
         self.settings = Settings(store=self.folder / "store")
@@ -75,12 +76,15 @@ class Place:
         return ()
 
     def plan(self, *, dry_run: bool = True, **request: object):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        self.config.write_text(json.dumps(self.keys))
-        text = f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n"
-        self.edf.write_text(text + self.edf_more)
+        self.write()
         values = {"config": str(self.config), "edf": str(self.edf), **request}
         wanted = JobRequest(**values)  # type: ignore[arg-type]
         return plan_job(check(wanted, self.settings, dry_run=dry_run, environ=self.environ))
+
+    def write(self) -> None:
+        self.config.write_text(json.dumps(self.keys))
+        text = f"image = {json.dumps(str(self.image))}\nmounts = {json.dumps(self.mounts)}\n"
+        self.edf.write_text(text + self.edf_more)
 
 
 @pytest.fixture
@@ -171,6 +175,21 @@ def test_every_fault_is_named_at_once(place: Place, stub: Stub) -> None:
     ):
         assert [fault for fault in faults if expected in fault], expected
     assert len(faults) == 20
+
+
+def test_a_setting_that_needs_what_is_not_set_hides_nothing_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.keys["learnin_rate"] = 1e-5
+    place.write()
+    monkeypatch.delenv("SCRATCH", raising=False)
+    monkeypatch.setenv("AXOLOTL_ENV_STORE", "${SCRATCH}/store")
+    with pytest.raises(Exit) as caught:
+        tasks.submit(Context(), config=str(place.config), edf=str(place.edf), nodes="0", dry_run=True)
+    said = str(caught.value).splitlines()
+    assert caught.value.code == 2
+    assert [line for line in said if "AXOLOTL_ENV_STORE (environment): " in line and "SCRATCH is not set" in line]
+    assert [line for line in said if "--nodes: " in line]
+    assert [line for line in said if "learnin_rate is no key" in line]
+    assert len(said) == 4
 
 
 @pytest.mark.parametrize("edf", ["", "image = [", 'mounts = ["${SCRATCH}:/x"]', 'base_environment = "none"'])
@@ -471,6 +490,42 @@ def test_tokens_that_others_can_read_are_refused(place: Place) -> None:
     assert place.check() == ()
 
 
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ({"wandb_project": "x"}, "WANDB_API_KEY"),
+        ({"use_wandb": True, "wandb_mode": "offline"}, ""),
+        ({"hub_model_id": "org/mine"}, "HF_TOKEN"),
+        ({"hf_use_auth_token": False}, ""),
+        ({"use_comet": True}, "COMET_API_KEY"),
+        ({"use_comet": True, "comet_online": False}, ""),
+    ],
+)
+def test_the_tokens_that_a_config_needs_are_asked_for_by_name(place: Place, keys: dict[str, Any], name: str) -> None:
+    place.keys |= keys
+    faults = place.check()
+    assert [fault.endswith(f"there is no {name}") for fault in faults] == ([True] if name else [])
+    place.environ[name] = "given"
+    assert place.check() == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "file", "text"),
+    [
+        ({"wandb_project": "x"}, ".netrc", "machine api.wandb.ai"),
+        ({"hub_model_id": "org/mine"}, ".cache/huggingface/token", "x"),
+        ({"hub_model_id": "org/mine"}, "hf/token", "x"),
+    ],
+)
+def test_who_has_logged_in_needs_no_other_token(place: Place, keys: dict[str, Any], file: str, text: str) -> None:
+    place.keys |= keys
+    (place.folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (place.folder / file).write_text(text)
+    if file.startswith("hf/"):
+        place.edf_more = f"[env]\nHF_HOME = {json.dumps(f'{place.folder}/hf')}\n"
+    assert place.check() == ()
+
+
 @pytest.mark.parametrize("line", ["export HF_TOKEN=hf_EXAMPLE0000", "hf_EXAMPLE0000", "HF TOKEN=hf_EXAMPLE0000"])
 def test_a_line_that_is_no_token_is_named_by_its_number_alone(place: Place, line: str) -> None:
     file = place.folder / ".config/axolotl-env/secrets"
@@ -583,11 +638,19 @@ def test_without_programs_for_the_accounting_any_account_is_left_to_slurm(place:
 def test_a_submission_hands_slurm_the_script_and_keeps_the_number(place: Place, stub: Stub) -> None:
     called = stub("sbatch", out="4711;alps\n")
     stub("sinfo", out=SINFO)
-    job = submit(place.plan(dry_run=False))
+    plan = place.plan(dry_run=False, assignments=("max_steps=5",), exclude="nid001", debug=True)
+    assert plan.headline() == "tiny: tiny.yaml on 1 node, 1 process, in axolotl.sqsh"
+    job = submit(plan)
+    assert job.options == {"assignments": ["max_steps=5"], "exclude": "nid001", "debug": True}
     assert (job.id, job.cluster) == (4711, "alps")
-    assert called.read_text().splitlines() == ["['--test-only']", repr(["--parsable", str(job.run_folder / "job.sh")])]
+    assert called.read_text().splitlines()[:2] == [
+        "['--test-only']",
+        repr(["--parsable", str(job.run_folder / "job.sh")]),
+    ]
     assert type(job).load(job.run_folder / "job.json") == job
     assert (job.run_folder / "logs").is_dir()
+    with pytest.raises(ConflictError, match="never used again"):
+        submit(plan)
     assert os.access(place.folder / "out", os.W_OK)
 
 

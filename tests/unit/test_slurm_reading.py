@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tasks
+from axolotl_env.settings import ROOT
 from axolotl_env.slurm import reading as reading_module
 from axolotl_env.slurm.follow import Ending
 from axolotl_env.slurm.plot import blocks
@@ -130,6 +131,13 @@ def test_a_warning_that_is_only_shown_is_no_cause() -> None:
 
 def test_every_cause_has_a_source() -> None:
     assert all(cause.source and cause.what and cause.hint for cause in causes())
+
+
+def test_the_page_on_submit_shows_each_cause_in_the_words_that_are_printed() -> None:
+    page = (ROOT / "docs/submit.md").read_text()
+    # A node that Slurm lost is a state of the job.
+    shown = [cause.name for cause in causes() if f"{cause.name}: {cause.what}" in page]
+    assert [cause.name for cause in causes() if cause.name not in shown] == ["node lost"]
 
 
 def test_a_hint_names_commands_that_exist() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.settings import Site, load_site
 from axolotl_env.training import check_data, estimate
+from axolotl_env.training.memory import trained_parameters
 from axolotl_env.training.model import load_model
 from axolotl_env.training.packing import Batches, batches, bins_for, gpus, steps
 
@@ -52,6 +56,15 @@ def test_the_parts_of_each_kind_of_training(tmp_path: Path) -> None:
         "32 bits": take(tmp_path, {**small, "bf16": False}),
         "lora": take(tmp_path, {**small, "adapter": "lora", "lora_r": 64, "lora_target_linear": True}),
         "qlora": take(tmp_path, {**small, "adapter": "qlora", "lora_r": 64, "load_in_4bit": True, **only}),
+        "lora, zero 3": take(tmp_path, {**small, "adapter": "lora", "lora_r": 64, **only}, {z: {"stage": 3}}),
+        "head too": take(tmp_path, {**small, "adapter": "lora", **only, "lora_modules_to_save": ["lm_head", "norm"]}),
+        "fsdp 2": take(tmp_path, {**small, "fsdp_version": 2, "fsdp_config": {"reshard_after_forward": True}}),
+        "fsdp 1": take(tmp_path, {**small, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}),
+        "fsdp away": take(tmp_path, {**small, "fsdp_version": 2, "fsdp_config": {"offload_params": True}}),
+        "fsdp of 4": take(tmp_path, {**small, "fsdp_config": {"fsdp_version": 2}, "dp_shard_size": 4}),
+        "2 × fsdp": take(tmp_path, {**small, "fsdp_config": {"fsdp_version": 2}, "dp_replicate_size": 2}),
+        "lora, fsdp": take(tmp_path, {**small, "fsdp_version": 2, "fsdp_config": {"offload_params": False},
+                                      "adapter": "lora", "lora_r": 64, **only}),
     }  # fmt: skip
     held = {
         name: {k: v for k, v in parts.items() if k not in ("activations", "logits")} for name, parts in states.items()
@@ -65,15 +78,74 @@ def test_the_parts_of_each_kind_of_training(tmp_path: Path) -> None:
         "32 bits": {"weights": 32.2, "gradients": 32.2, "optimizer": 64.4},
         "lora": {"frozen weights": 16.1, "adapter": 2.6},
         "qlora": {"frozen weights": 4.5, "adapter": 0.3},
+        "lora, zero 3": {"frozen weights": 2.0, "adapter": 0.3, "largest layer": 2.1},
+        "head too": {"frozen weights": 16.1, "adapter": 8.6},
+        "fsdp 2": {"sharded states": 8.1, "gathered weights": 3.0},
+        "fsdp 1": {"sharded states": 16.1, "gathered weights": 3.0},
+        "fsdp away": {"gathered weights": 3.0},
+        "fsdp of 4": {"sharded states": 16.1, "gathered weights": 3.0},
+        "2 × fsdp": {"sharded states": 16.1, "gathered weights": 3.0},
+        "lora, fsdp": {"frozen weights": 2.0, "adapter": 0.3, "gathered weights": 3.0},
     }
+
+
+@pytest.mark.parametrize(
+    ("config", "zero", "where"),
+    [
+        ({"deepspeed": "nowhere.json"}, None, "deepspeed"),
+        ({"deepspeed": "broken.json"}, None, "broken.json"),
+        ({}, {"zero_optimization": {"stage": 7}}, "zero_optimization.stage"),
+        ({}, {"zero_optimization": {"stage": [3]}}, "zero_optimization.stage"),
+        ({"fsdp_config": {"fsdp_version": 2}, "dp_replicate_size": 3}, None, "dp_shard_size"),
+        ({"fsdp_config": {"fsdp_version": 2}, "dp_replicate_size": 2, "dp_shard_size": 2}, None, "dp_shard_size"),
+        ({"micro_batch_size": "banana"}, None, "micro_batch_size"),
+        ({"lora_r": {}, "adapter": "lora"}, None, "lora_r"),
+        ({"tensor_parallel_size": 2}, None, "tensor_parallel_size"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused_and_never_left_out(
+    tmp_path: Path, config: dict[str, Any], zero: dict[str, Any] | None, where: str
+) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(BadInputError) as caught:
+        take(tmp_path, config, zero)
+    named = [caught.value.fault.where, *(fault.where for fault in caught.value.faults)]
+    assert any(place.partition(":")[0].endswith(where) for place in named)
+
+
+def test_ranks_that_share_a_sequence_hold_a_part_of_its_activations(tmp_path: Path) -> None:
+    full = {"sequence_len": 2048, "micro_batch_size": 8}
+    whole, shared = (take(tmp_path, {**full, **more}) for more in ({}, {"context_parallel_size": 2}))
+    assert shared["activations"] == pytest.approx(whole["activations"] / 2, abs=0.1)
+    assert shared["weights"] == whole["weights"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ({"lora_target_modules": ["q_proj", "mlp.up_proj"]}, 2 * 4096 + 4096 + 21504),
+        ({"lora_target_modules": [r"model\.layers\.\d+\.self_attn\.[qo]_proj"]}, 4 * 4096),
+        ({"lora_target_modules": r"model.layers.[\d]+.(mlp|self_attn).(up|q)_proj"}, 2 * 4096 + 4096 + 21504),
+        ({"lora_target_modules": ["("]}, 0),
+        ({"lora_target_modules": "all_linear"}, 4 * 4096 + 2 * (4096 + 1024) + 2 * (4096 + 21504)),
+    ],
+)
+def test_the_matrices_of_lora_are_chosen_as_peft_chooses_them(targets: dict[str, Any], expected: int) -> None:
+    model = load_model("swiss-ai/Apertus-8B-2509")
+    assert trained_parameters(model, {"adapter": "lora", "lora_r": 2, **targets}) == 32 * 2 * expected
 
 
 def test_checkpointing_and_a_fused_loss_save_what_they_promise(tmp_path: Path) -> None:
     full = {"sequence_len": 2048, "micro_batch_size": 8}
     cce = {"plugins": ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"]}
-    plain, checkpointed, cut = (
-        take(tmp_path, {**full, **more}) for more in ({}, {"gradient_checkpointing": True}, cce)
+    again, away = {"gradient_checkpointing": True}, {"activation_offloading": True}
+    plain, checkpointed, offloaded, cut = (
+        take(tmp_path, {**full, **more}) for more in ({}, again, {**again, **away}, cce)
     )
+    assert offloaded["activations"] == pytest.approx(plain["activations"] / 32, rel=0.02)
+    assert offloaded["activations"] < checkpointed["activations"]
+    inside = take(tmp_path, {**full, "fsdp_version": 2, "fsdp_config": {"activation_checkpointing": True}})
+    assert inside["activations"] == checkpointed["activations"]
     assert plain["activations"] > 15 * checkpointed["activations"]
     assert plain["logits"] == 21.5
     assert "logits" not in cut
@@ -118,10 +190,40 @@ def test_a_process_trains_on_each_gpu(nodes: str, site: Site, expected: int) -> 
     assert gpus(nodes, site) == expected
 
 
-@pytest.mark.parametrize("nodes", ["0", "-1", "two", "", "1.5"])
+@pytest.mark.parametrize("nodes", ["0", "-1", "two", "", "1.5", "²", "9" * 5000])
 def test_what_is_no_number_of_nodes_is_refused(nodes: str) -> None:
     with pytest.raises(BadInputError):
         gpus(nodes, LOCAL)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text("a1e.-$", max_size=4)
+KEYS = ["bf16", "micro_batch_size", "sequence_len", "gradient_accumulation_steps", "num_epochs", "lora_r", "adapter",
+        "lora_target_modules", "lora_modules_to_save", "deepspeed", "fsdp_config", "fsdp_version", "dp_shard_size",
+        "dp_replicate_size", "context_parallel_size", "tensor_parallel_size", "plugins", "datasets", "sample_packing",
+        "gradient_checkpointing", "load_in_4bit", "base_model"]  # fmt: skip
+PLAUSIBLE = st.sampled_from(["lora", 1, 2, 0, "8", True, ["q_proj"], ["axolotl.integrations.liger.LigerPlugin"],
+                             {"zero_optimization": {"stage": 3}}, {"version": 2}, [{"path": "x.jsonl"}]])  # fmt: skip
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["stage", "path", "zero_optimization", "offload_optimizer"]), inner)
+    ),
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), PLAUSIBLE | NESTED).map(
+        lambda value: yaml.safe_dump({"base_model": "swiss-ai/Apertus-8B-2509", **value}).encode()
+    )
+    | st.binary(max_size=60)
+)
+def test_arbitrary_configs_are_estimated_or_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with contextlib.suppress(BadInputError):
+        assert estimate(str(file), nodes="2", site=CLARIDEN).total >= 0
 
 
 # ---- steps ----

@@ -14,6 +14,8 @@ from axolotl_env.training.schema import known_releases, load
 SOURCES = {
     "axolotl/utils/schemas/config.py": """
 class Base(BaseModel):
+    needed: str = Field(json_schema_extra={})
+    given: str
     seed: int | None = None
     rate: Optional[float] = Field(default=None, ge=0.0)
     bf16: Literal["auto"] | bool | None = "auto"
@@ -37,6 +39,7 @@ class AxolotlInputConfig(Base, Old):
     free: Part | dict | None = None
     template: Annotated[str, StringConstraints(pattern="^x_")] | Kind = None
     eager_attention: bool | None = None
+    given: str = "x"
 
 class AxolotlConfigWCapabilities(AxolotlInputConfig):
     capabilities: Part
@@ -89,9 +92,11 @@ def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: P
         "dtype": "Any",  # members that are no words
         "eager_attention": "Any",  # removed before it is looked at
         "free": "dict | None",
+        "given": "str",
         "image": "Any",  # changed before it is looked at
         "inner": "Annotated[list[dict], MinLen(1)] | None",
         "model_type": "str | None",
+        "needed": "str",
         "older": "Any",
         "oldest": "Any",
         "plain": "str",
@@ -105,6 +110,7 @@ def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: P
         "capabilities": ({"path": "str"},),
         "inner": ({"path": "str"}, {"name": "Annotated[int, Gt(0)]", "path": "str"}),
     }
+    assert keys.required == ("needed",)
     assert keys.nested["inner"] == {"path", "name"}
     assert keys.plugins == {"axolotl.integrations.kd": {"kd_alpha": "float | None"}}
     assert (keys.attention, keys.packing) == (("eager", "sdpa"), ("org/kernel",))

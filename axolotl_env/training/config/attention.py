@@ -63,6 +63,15 @@ def flash_attention_absent(context: Context) -> Iterator[Hit]:
         yield Hit((found[0],), {"value": found[1], "flavour": context.packages.image})
 
 
+def ring_attention_absent(context: Context) -> Iterator[Hit]:
+    """Sequences that ranks share, without the package that does it."""
+    value = context.config.value.get("context_parallel_size")
+    own = context.config.value.get("use_glm_dsa_kernels")  # they bring their own
+    if isinstance(value, int) and value > 1 and not own and lacks(context, "ring-flash-attn"):
+        assert context.packages
+        yield Hit(("context_parallel_size",), {"value": value, "flavour": context.packages.image})
+
+
 def xformers_arm(context: Context) -> Iterator[Hit]:
     """Xformers where it does not exist."""
     found = _chosen(context)

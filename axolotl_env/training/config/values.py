@@ -47,6 +47,15 @@ def unknown_keys(config: Mapping[str, Any], keys: Keys) -> Iterator[Hit]:
                     yield Hit((*place, str(key)), {"nearest": near, "plugin": ""})
 
 
+def missing_key(context: Context) -> Iterator[Hit]:
+    """Keys that are needed and not there; a plugin that is not axolotl's own may give them a default."""
+    config = context.config.value
+    if all(str(plugin).startswith("axolotl.integrations.") for plugin in _list(config.get("plugins"))):
+        yield from (Hit((key,), {"name": key}) for key in context.keys.required if key not in config)
+        if config.get("datasets") is None and config.get("pretraining_dataset") is None:
+            yield Hit(("datasets",), {"name": "datasets (or pretraining_dataset)"})
+
+
 def wrong_kind(context: Context) -> Iterator[Hit]:
     """Values that axolotl's schema refuses."""
     yield from wrong_values(context.config.value, context.keys)
@@ -116,4 +125,6 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-CHECKS: Mapping[str, Check] = {"unknown_key": unknown_key, "wrong_kind": wrong_kind, "deprecated": deprecated}
+CHECKS: Mapping[str, Check] = {
+    rule.check: globals()[rule.check] for rule in rules().values() if rule.check in globals()
+}

@@ -16,8 +16,9 @@ from xxhash import xxh3_64_intdigest
 
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.columns import Column
+from axolotl_env.training.data.fault import Fault
 from axolotl_env.training.data.quick import Quick, quick
-from axolotl_env.training.data.sample import Fault, SampleChecker, Seen, role_faults
+from axolotl_env.training.data.sample import SampleChecker, Seen, role_faults
 from axolotl_env.training.data.shape import Shape
 
 SHOWN = 10

@@ -8,9 +8,10 @@ from typing import Any
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.training.data.check import rules
+from axolotl_env.training.data.fault import Fault
 from axolotl_env.training.data.mend import shape_of
 from axolotl_env.training.data.rewrite import Kept, Line, Rewritten, encode, rewrite
-from axolotl_env.training.data.sample import Fault, SampleChecker
+from axolotl_env.training.data.sample import SampleChecker
 from axolotl_env.training.data.shape import Shape
 
 _SHAREGPT = {"user": "human", "assistant": "gpt"}

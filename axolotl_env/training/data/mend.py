@@ -10,8 +10,9 @@ from xxhash import xxh3_64_intdigest
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.check import rules
+from axolotl_env.training.data.fault import Fault
 from axolotl_env.training.data.rewrite import Kept, Line, Rewritten, encode, rewrite
-from axolotl_env.training.data.sample import Fault, SampleChecker
+from axolotl_env.training.data.sample import SampleChecker
 from axolotl_env.training.data.shape import Shape
 
 _ANEW = frozenset({"surrogate", "nan", "duplicate-key", "second-document"})

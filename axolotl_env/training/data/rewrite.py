@@ -17,7 +17,7 @@ from axolotl_env.records import Record
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.check import rules
-from axolotl_env.training.data.sample import Fault
+from axolotl_env.training.data.fault import Fault
 from axolotl_env.training.data.source import Source
 from axolotl_env.training.data.spread import spread
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from axolotl_env.training.data.fault import Fault, Path_, kind_of
+from axolotl_env.training.data.images import ImageChecker
 from axolotl_env.training.data.shape import CHAT_NAMES, TEMPLATE_ROLES, Shape
-
-Path_ = tuple[str | int, ...]
-
-
-class Fault(NamedTuple):
-    """A rule that a sample breaks, where in the sample, and the values that its text names."""
-
-    rule: str
-    path: Path_ = ()
-    values: Mapping[str, object] = {}
 
 
 class Seen(NamedTuple):
@@ -34,19 +25,19 @@ class SampleChecker:
 
     def __init__(self, shape: Shape, folder: Path) -> None:
         self.shape = shape
-        self._folder = folder
+        self._images = ImageChecker(folder)
+        self._places: list[Path_] = []
         self._check: Callable[[dict[str, Any], list[Fault]], Seen] = {
             "chat": self._chat,
             "text": self._text,
             "alpaca": self._alpaca,
             "unknown": lambda _sample, _faults: Seen(),
         }[shape.kind]
-        self._readable = lru_cache(4096)(_image_fault)
 
     def check(self, sample: object) -> tuple[Seen, list[Fault]]:
         """Return what the sample holds and everything that is wrong with it."""
         if not isinstance(sample, dict):
-            return Seen(), [Fault("not-an-object", (), {"kind": _kind(sample)})]
+            return Seen(), [Fault("not-an-object", (), {"kind": kind_of(sample)})]
         faults: list[Fault] = []
         return self._check(sample, faults), faults
 
@@ -56,7 +47,7 @@ class SampleChecker:
         if text is None:
             faults.append(Fault("text-missing", (), {"field": field, "names": _names(sample)}))
         elif not isinstance(text, str):
-            faults.append(Fault("text-type", (field,), {"field": field, "kind": _kind(text)}))
+            faults.append(Fault("text-type", (field,), {"field": field, "kind": kind_of(text)}))
         elif not text:
             faults.append(Fault("text-empty", (field,), {"field": field}))
         return Seen(1, len(text) if isinstance(text, str) else 0)
@@ -68,7 +59,7 @@ class SampleChecker:
             if isinstance(value, str):
                 characters += len(value)
             elif value is not None:
-                faults.append(Fault("text-type", (field,), {"field": field, "kind": _kind(value)}))
+                faults.append(Fault("text-type", (field,), {"field": field, "kind": kind_of(value)}))
             elif field != "input":
                 faults.append(Fault("text-missing", (), {"field": field, "names": _names(sample)}))
         if sample.get("output") == "" and not self.shape.train_on_inputs:
@@ -88,22 +79,23 @@ class SampleChecker:
             faults.append(Fault("messages-missing", (), {"field": shape.messages, "names": _names(sample)}))
             return Seen()
         if not isinstance(turns, list):
-            kind = _kind(turns)
+            kind = kind_of(turns)
             faults.append(Fault("messages-type", (shape.messages,), {"field": shape.messages, "kind": kind}))
             return Seen()
         if not turns:
             faults.append(Fault("no-turns", (shape.messages,), {"field": shape.messages}))
             return Seen()
+        self._places = []
         seen = [self._turn(turn, (shape.messages, number), faults) for number, turn in enumerate(turns)]
         if not any(fault.rule in _TURN_ERRORS for fault in faults):
             self._order(turns, faults)
-        images = sum(s.images for s in seen) + self._image_column(sample, faults)
+        images = sum(s.images for s in seen) + self._images.column(sample, self._places, faults)
         return Seen(len(turns), sum(s.characters for s in seen), images)
 
     def _turn(self, turn: object, path: Path_, faults: list[Fault]) -> Seen:
         shape = self.shape
         if not isinstance(turn, dict):
-            faults.append(Fault("turn-type", path, {"kind": _kind(turn)}))
+            faults.append(Fault("turn-type", path, {"kind": kind_of(turn)}))
             return Seen()
         missing = [field for field in (shape.role, shape.content) if turn.get(field) is None]
         other = next(((r, c) for _, r, c in CHAT_NAMES if r in turn and c in turn and r not in missing), None)
@@ -116,7 +108,7 @@ class SampleChecker:
         if shape.role in missing:
             faults.append(Fault("role-missing", path, {"field": shape.role, "names": _names(turn)}))
         elif not isinstance(role, str):
-            faults.append(Fault("role-type", (*path, shape.role), {"field": shape.role, "kind": _kind(role)}))
+            faults.append(Fault("role-type", (*path, shape.role), {"field": shape.role, "kind": kind_of(role)}))
         if isinstance(content, str):
             # An assistant that only calls tools says nothing.
             if (not content or content.isspace()) and not turn.get("tool_calls"):
@@ -126,7 +118,7 @@ class SampleChecker:
             return self._parts(content, (*path, shape.content), faults)
         if content is not None:
             faults.append(
-                Fault("content-type", (*path, shape.content), {"field": shape.content, "kind": _kind(content)})
+                Fault("content-type", (*path, shape.content), {"field": shape.content, "kind": kind_of(content)})
             )
         elif not turn.get("tool_calls"):
             faults.append(Fault("content-missing", path, {"field": shape.content, "names": _names(turn)}))
@@ -139,35 +131,15 @@ class SampleChecker:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind == "text" and isinstance(part.get("text"), str):
                 characters += len(part["text"])
-            elif kind == "image":
+            elif isinstance(part, dict) and self._images.is_image(part):
                 images += 1
-                source = part.get("path") or part.get("image")
-                if isinstance(source, str) and "://" not in source and not source.startswith("data:"):
-                    self._image(source, here, faults)
+                if self._images.part(part, here, faults):
+                    self._places.append(here)
             elif kind not in ("video", "audio"):
                 faults.append(Fault("part-type", here, {"part": json.dumps(part, ensure_ascii=False)[:60]}))
         if not parts:
             faults.append(Fault("empty-turn", path, {"role": "?"}))
         return Seen(1, characters, images)
-
-    def _image_column(self, sample: dict[str, Any], faults: list[Fault]) -> int:
-        field = next((name for name in ("images", "image") if sample.get(name) is not None), None)
-        if field is None:
-            return 0
-        images = sample[field]
-        if not isinstance(images, list):
-            faults.append(Fault("image-column", (field,), {"field": field, "kind": _kind(images)}))
-            return 0
-        if len(images) > 1:
-            faults.append(Fault("image-first-only", (field,), {"field": field, "count": len(images)}))
-        for number, image in enumerate(images):
-            if isinstance(image, str) and "://" not in image:
-                self._image(image, (field, number), faults)
-        return min(len(images), 1)
-
-    def _image(self, source: str, path: Path_, faults: list[Fault]) -> None:
-        if why := self._readable(self._folder / source):
-            faults.append(Fault("image-unreadable", path, {"image": source, "why": why}))
 
     def _order(self, turns: list[dict[str, Any]], faults: list[Fault]) -> None:
         shape = self.shape
@@ -220,38 +192,6 @@ def role_faults(roles: tuple[str, ...], shape: Shape) -> Iterator[tuple[str, int
 
 def _targets(shape: Shape) -> frozenset[str]:
     return frozenset(shape.roles.get(role, role) for role in shape.trained)
-
-
-def _image_fault(file: Path) -> str:
-    """Return why an image file cannot be used, or an empty string."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except FileNotFoundError:
-        return "there is no such file"
-    except UnidentifiedImageError:
-        return "it is not an image"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error)
-    return ""
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
 
 
 def _names(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
-from axolotl_env.training.data.sample import Fault, Path_
+from axolotl_env.training.data.fault import Fault, Path_
 
 BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\n\r"

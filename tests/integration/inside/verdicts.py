@@ -51,12 +51,51 @@ def main() -> None:
             }
             verdict: dict[str, object] = {"case": name, "trained": 0}
             try:
+                if case["images"]:
+                    verdict["trained"] = collated(case["dataset"]["path"], folder)
+                    print("VERDICT " + json.dumps(verdict), flush=True)
+                    continue
                 loaded = load_cfg(DictDefault(config))
                 dataset, *_ = prepare_datasets(loaded, load_tokenizer(loaded))
                 verdict["trained"] = sum(any(label != -100 for label in row["labels"]) for row in dataset)
             except BaseException as error:  # noqa: BLE001 - axolotl and datasets raise anything
                 verdict["error"] = f"{type(error).__name__}: {str(error)[:200]}"
             print("VERDICT " + json.dumps(verdict), flush=True)
+
+
+def collated(file: str, folder: Path) -> int:
+    """Return how many samples of a multimodal data set come out of axolotl's collator with all their images.
+
+    Such a set is not tokenised beforehand (skip_prepare_dataset): the collator opens its images in the training.
+    """
+    from axolotl.processing_strategies import ProcessingStrategy
+    from axolotl.utils.collators.mm_chat import MultiModalChatDataCollator
+    from datasets import load_dataset
+    from transformers import AutoTokenizer, LlavaProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=(
+            "{% for m in messages %}{{ m['role'] }}: {% for p in m['content'] %}"
+            "{% if p['type'] == 'image' %}<image>{% else %}{{ p['text'] }}{% endif %}"
+            "{% endfor %} {% endfor %}"
+        ),
+    )
+    collate = MultiModalChatDataCollator(tokenizer=tokenizer, processing_strategy=ProcessingStrategy(processor))
+    whole = 0
+    for row in load_dataset("json", data_files=file, split="train"):
+        batch = collate([row])
+        # An image of 28 × 28 in patches of 14 × 14 is four tokens; one without pixels stays a single token.
+        tokens = int((batch["input_ids"] == processor.image_token_id).sum())
+        whole += tokens == 4 * len(batch.get("pixel_values", ()))
+    return whole
 
 
 main()
