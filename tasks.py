@@ -64,6 +64,9 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
         "cce": "cut-cross-entropy at the release's commit: required, auto or none (default: the flavour's)",
         "base": "image to build on, NAME@sha256:… or an id, that the engine has (default: Debian, bootstrapped)",
         "output": "squashfs to write (default: STORE/images/axolotl-VERSION-FLAVOUR.sqsh)",
+        "compression": "fast, small, or COMPRESSOR[:LEVEL[:BLOCK]] such as zstd:3:128K [setting: compression]",
+        "publish": "folder that gets a copy, verified by its SHA-256 (default: none)",
+        "share": "let your group read the squashfs and its manifest, whatever the umask",
         "force": FORCE,
         "dry_run": DRY_RUN,
         "json": JSON,
@@ -77,6 +80,9 @@ def build_image(
     cce: str = "",
     base: str = "",
     output: str = "",
+    compression: str = "",
+    publish: str = "",
+    share: bool = False,
     force: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -89,13 +95,16 @@ def build_image(
 
     from axolotl_env import console
     from axolotl_env.image import plan_image
-    from axolotl_env.settings import load
+    from axolotl_env.settings import load, load_site
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
-    loaded = load(flavour=flavour, source=source).settings
+    loaded = load(flavour=flavour, source=source, compression=compression).settings
     image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, base=base, force=force)
     path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
-    plan = plan_squashfs(image, path, force=force)
+    plan = plan_squashfs(
+        image, path, compression=loaded.compression, storage=load_site(loaded.site).storage, share=share,
+        publish=publish, force=force,
+    )  # fmt: skip
     if dry_run:
         return console.plan(plan.describe(), json=json)
     manifest = build_squashfs(plan)
@@ -118,6 +127,32 @@ def build_image(
             )
         ],
     )
+
+
+@command(help={"image": "squashfs to read (default: the newest that build-image made of the flavour)", "json": JSON})
+def verify_image(_: Context, image: str = "", json: bool = False) -> None:
+    """[image] Read a squashfs as a whole, and compare it with its manifest.
+
+    Example: invoke verify-image --image axolotl.sqsh
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from axolotl_env import console
+    from axolotl_env.errors import WorkFailedError
+    from axolotl_env.settings import load
+    from axolotl_env.squashfs import newest
+    from axolotl_env.squashfs import verify_image as verify
+
+    verdict = verify(Path(image).expanduser().absolute() if image else newest(load().settings))
+    if json:
+        console.document({**verdict.model_dump(exclude={"faults"}), "faults": [asdict(f) for f in verdict.faults]})
+    if not verdict.whole:
+        raise WorkFailedError(
+            "this squashfs must not be used", faults=verdict.faults, hint="invoke build-image --force makes it anew"
+        )
+    if not json:
+        console.text(f"{verdict.squashfs}: whole, and what its manifest says (SHA-256 {verdict.sha256})")
 
 
 @command(
@@ -975,6 +1010,7 @@ def settings(_: Context, json: bool = False) -> None:
 
 ns = Collection(
     build_image,
+    verify_image,
     pin_release,
     inspect_image,
     list_images,

@@ -62,6 +62,9 @@ class Settings(Record):
         Path("~/.local/share/axolotl-env").expanduser(),
         description="folder for squashfs files, caches, reports and run folders",
     )
+    compression: str = Field(
+        "fast", description="of a squashfs: fast, small (for archives), or COMPRESSOR[:LEVEL[:BLOCK]], e.g. zstd:3:128K"
+    )
     wheels: SettingPath | None = Field(
         None, description="folder of wheels that are preferred to the index (default: pip's find-links)"
     )
@@ -122,6 +125,13 @@ class SiteSlurm(Record):
         return (self.gpu_option.replace("{gpus}", str(self.gpus_per_node)),) if self.gpus_per_node else ()
 
 
+class SiteStorage(Record):
+    """How a site's file systems treat large files."""
+
+    stripes: tuple[str, ...] = Field((), description="arguments of lfs setstripe for a folder of squashfs files")
+    purged: Mapping[str, int] = Field({}, description="by folder, the days after which an unread file is deleted")
+
+
 class Site(Record):
     """A cluster's facts, from ``configs/sites/NAME.toml``."""
 
@@ -130,6 +140,7 @@ class Site(Record):
     defaults: Mapping[str, Any] = {}
     edf: SiteEdf = SiteEdf()
     slurm: SiteSlurm = SiteSlurm()
+    storage: SiteStorage = SiteStorage()
 
 
 def load_site(name: str, *, where: str = "--site") -> Site:

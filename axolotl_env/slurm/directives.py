@@ -113,7 +113,11 @@ def _option(directive: Directive) -> Iterator[Found]:
     elif given.name and not given.kind:
         hint = nearest(f"--{given.name}", (f"--{name}" for name in names("sbatch")), otherwise="")
         if given.name not in _of_this_cluster():
-            yield "directive-unknown" if hint else "directive-foreign", line, {"text": f"--{given.name}", "hint": hint}
+            yield (
+                "directive-unknown" if hint else "directive-foreign",
+                line,
+                {"text": re.split(r"[= ]", given.text)[0], "hint": hint},
+            )
     elif fault := given.fault:
         yield "directive-value", line, {"text": given.text, "name": f"--{given.name}", "fault": fault}
     if given.name == "gres" and directive.value.startswith("gpu"):

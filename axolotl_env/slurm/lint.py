@@ -136,6 +136,10 @@ def _secrets(script: Shell, _: Path) -> Iterator[Found]:
     for number, text in enumerate(script.lines, start=1):
         if number not in told and (kind := secret_form(text)):
             yield "token", number, {"name": f"a {kind}"}
+    for call in _calls(script, "wandb"):
+        # Its older keys are 40 hex digits, as commits are.
+        if call.line not in told and any(secret_form(word) for word in call.words):
+            yield "token", call.line, {"name": "a Weights & Biases key"}
     directive = [(line, f"={value}") for line, _, value in _options(script)]
     unfilled = [(line, found.group()) for line, value in directive if (found := PLACEHOLDER.search(value))]
     for number, text in (*script.placeholders, *unfilled):
@@ -159,6 +163,10 @@ def _environment(script: Shell, _: Path) -> Iterator[Found]:
             yield "launch-blocking", assignment.line, {}
         if assignment.name == "MASTER_PORT" and assignment.value.isdigit():
             yield "fixed-port", assignment.line, {"text": assignment.value}
+    for call in script.calls:
+        # As an argument of env, or of srun --export.
+        if any(re.search(r"(^|[,=])CUDA_LAUNCH_BLOCKING=1(,|$)", word) for word in call.words):
+            yield "launch-blocking", call.line, {}
     off = [a for a in script.assignments if a.name in ("AXOLOTL_DO_NOT_TRACK", "DO_NOT_TRACK") and a.value == "1"]
     if (line := _training(script)) and not off:
         yield "telemetry", line, {}

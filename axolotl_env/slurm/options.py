@@ -42,7 +42,11 @@ def read_arguments(program: str, words: Iterable[str]) -> Iterator[Given]:
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if word.startswith("--") and len(word) > 2:
+        if word == "--":
+            # Words by themselves from here on.
+            yield from map(Given, rest)
+            return
+        if word.startswith("--"):
             written, equals, attached = word[2:].partition("=")
             value = attached if equals else None
             near = [written] if written in kinds else [name for name in kinds if name.startswith(written)]

@@ -75,13 +75,12 @@ class Shell:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes in the order of the text."""
-
-        def walk(node: Node) -> Iterator[Node]:
-            yield node
-            for child in node.children:
-                yield from walk(child)
-
-        return tuple(walk(self.root))
+        found, left = [], [self.root]
+        while left:
+            node = left.pop()
+            found.append(node)
+            left += reversed(node.children)
+        return tuple(found)
 
     @cached_property
     def comments(self) -> tuple[tuple[int, str], ...]:

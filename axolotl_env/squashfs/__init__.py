@@ -10,10 +10,12 @@ from __future__ import annotations
 from axolotl_env.squashfs.bom import INSIDE as _BOM
 from axolotl_env.squashfs.bom import debian_packages
 from axolotl_env.squashfs.bom import normal as normal_name
-from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, find_mksquashfs, plan_squashfs
+from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
 from axolotl_env.squashfs.integrity import incomplete, unchanged
 from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
 from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
+from axolotl_env.squashfs.options import find_mksquashfs
+from axolotl_env.squashfs.verify import Verdict, verify_image
 
 MANIFEST, BOM = str(_MANIFEST), str(_BOM)
 """Where a squashfs holds what it is, and its bill of materials; relative to its root."""
@@ -23,6 +25,7 @@ __all__ = [
     "MANIFEST",
     "Manifest",
     "SquashfsPlan",
+    "Verdict",
     "build_squashfs",
     "debian_packages",
     "default_path",
@@ -33,4 +36,5 @@ __all__ = [
     "plan_squashfs",
     "read_manifest",
     "unchanged",
+    "verify_image",
 ]

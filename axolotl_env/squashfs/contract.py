@@ -30,13 +30,33 @@ def contract_files(image: Image) -> Mapping[str, str]:
     }
 
 
+def doubts(image: Image) -> list[str]:
+    """Return what of an image the engine will not do, or not as Docker does it: warnings.
+
+    Source: docs.cscs.ch, container-engine/run and known-issue; enroot's ``conf`` and ``runtime.sh``.
+    """
+    said = []
+    if image.entrypoint and not image.entrypoint[-1].rstrip().endswith('exec "$@"'):
+        said.append(
+            f"the image's ENTRYPOINT is {shlex.join(image.entrypoint)}: only where the EDF says entrypoint = true does "
+            'it run, and then it must end in exec "$@", or the engine says "container exited too soon"'
+        )
+    if lost := [name for name in image.env if not _kept(name, image.env[name])]:
+        said.append(f"the engine cannot keep these variables of the image: {', '.join(lost)} (a line break, or a name "
+                    "that is enroot's or no shell's)")  # fmt: skip
+    return said
+
+
+def _kept(name: str, value: str) -> bool:
+    return "\n" not in value and not name.startswith("ENROOT_") and name.isidentifier() and name.isascii()
+
+
 def environment(env: Mapping[str, str]) -> str:
     """Return ``/etc/environment``: one line a variable.
 
-    Values with a line break are left out, as enroot drops them at start; so are its own ``ENROOT_*``.
+    What enroot drops at start is left out: values with a line break, names that no shell takes, its own ``ENROOT_*``.
     """
-    lines = (f"{name}={value}" for name, value in env.items() if "\n" not in value and not name.startswith("ENROOT_"))
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{name}={value}\n" for name, value in env.items() if _kept(name, value))
 
 
 def start_script(image: Image) -> str:

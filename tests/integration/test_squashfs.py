@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 import os
+import random
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +16,17 @@ from pathlib import Path
 import docker
 import pytest
 
+from axolotl_env import files
 from axolotl_env.errors import WorkFailedError
 from axolotl_env.image import Image
 from axolotl_env.image.engine import Engine
 from axolotl_env.release import Release
-from axolotl_env.squashfs import read_manifest
+from axolotl_env.settings import SiteStorage, load_site
+from axolotl_env.squashfs import incomplete, read_manifest
 from axolotl_env.squashfs.build import write_squashfs
 from axolotl_env.squashfs.manifest import manifest_path, usable_manifest
+from axolotl_env.squashfs.placing import publish, set_stripes, share
+from tests.conftest import ROOT, Invoke
 
 pytestmark = pytest.mark.engine
 
@@ -214,3 +221,88 @@ def test_a_manifest_of_another_version_of_this_tool_means_that_the_file_is_made_
     assert usable_manifest(path)
     manifest_path(path).write_text('{"of": "the future"}')
     assert usable_manifest(path) is None
+
+
+def test_verify_image_finds_a_flipped_byte_a_cut_and_a_manifest_of_another_file(
+    image: Image, tmp_path: Path, invoke: Invoke
+) -> None:
+    path, other = tmp_path / "x.sqsh", tmp_path / "other.sqsh"
+    write_squashfs(image, path, key="key")
+    write_squashfs(image, other, key="another key")
+    assert invoke("verify-image", "--image", path).returncode == 0
+    good, note = path.read_bytes(), manifest_path(path).read_text()
+    manifest_path(path).write_text(manifest_path(other).read_text())
+    done = invoke("verify-image", "--image", path)
+    assert (done.returncode, "belongs to another file" in done.stderr) == (1, True)
+    manifest_path(path).write_text(note)
+    path.write_bytes(good[:1000] + bytes([good[1000] ^ 1]) + good[1001:])
+    done = invoke("verify-image", "--image", path, "--json")
+    assert (done.returncode, json.loads(done.stdout)["whole"]) == (1, False)
+    path.write_bytes(good[:-4096])
+    done = invoke("verify-image", "--image", path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    manifest_path(other).unlink()
+    assert invoke("verify-image", "--image", other).returncode == 3
+
+
+def test_the_old_file_survives_kill_9_and_the_next_run_leaves_nothing(image: Image, tmp_path: Path) -> None:
+    path = tmp_path / "x.sqsh"
+    old = write_squashfs(image, path, key="old").sha256
+    record = tmp_path / "image.json"
+    image.save(record)
+    code = (
+        "import sys; from pathlib import Path; from axolotl_env.image import Image\n"
+        "from axolotl_env.squashfs.build import write_squashfs\n"
+        "write_squashfs(Image.load(Path(sys.argv[1])), Path(sys.argv[2]), key='new')"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    env = {**os.environ, "TMPDIR": str(scratch)}
+    killed = 0
+    for _ in range(int(os.environ.get("KILLS", "4"))):
+        with path.open("rb") as job:
+            run = subprocess.Popen([sys.executable, "-c", code, record, path], cwd=ROOT, env=env, stderr=-3)
+            try:
+                run.wait(timeout=random.uniform(0.4, 1.2))  # noqa: S311 - no secret
+            except subprocess.TimeoutExpired:
+                run.kill()
+                run.wait()
+                killed += 1
+            assert incomplete(path) == ""
+            found = read_manifest(path)
+            assert found is None or found.sha256 == files.sha256(path)
+            assert len(job.read()) == os.fstat(job.fileno()).st_size, "a job that has it open reads on"
+    assert killed
+    write_squashfs(image, path, key="old")
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"x.sqsh", "x.sqsh.json", "image.json", "scratch"}
+    assert not list(scratch.iterdir())
+
+
+def test_a_copy_is_verified_and_the_group_can_read_it(image: Image, tmp_path: Path) -> None:
+    made = tmp_path / "made" / "x.sqsh"
+    manifest = write_squashfs(image, made, key="key")
+    made.chmod(0o600)
+    copy = publish(made, manifest, tmp_path / "store", SiteStorage())
+    share(copy)
+    assert made.is_file()
+    assert read_manifest(copy) == manifest
+    assert copy.stat().st_mode & 0o040
+    made.write_bytes(b"damaged")
+    copy.write_bytes(b"")
+    with pytest.raises(WorkFailedError, match="copy is not what"):
+        publish(made, manifest, tmp_path / "store", SiteStorage())
+
+
+def test_lustre_gets_the_sites_stripes_before_a_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "bin/lfs"  # stands in for Lustre's own
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
+    set_stripes(tmp_path / "images", load_site("clariden").storage)
+    assert (tmp_path / "said").read_text().startswith("setstripe -E 4M -c 1")
+    assert (tmp_path / "said").read_text().endswith(f"{tmp_path / 'images'}\n")
