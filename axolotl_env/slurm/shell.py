@@ -83,6 +83,11 @@ class Shell:
         return tuple(found)
 
     @cached_property
+    def _parent(self) -> dict[int, Node]:
+        """Node by the id of its child: the parser itself looks for it from the root each time."""
+        return {child.id: node for node in self.nodes for child in node.children}
+
+    @cached_property
     def comments(self) -> tuple[tuple[int, str], ...]:
         """Comments, each with its line."""
         return tuple((self.line(node), _text(node)) for node in self.nodes if node.type == "comment")
@@ -94,10 +99,10 @@ class Shell:
         for node in self.nodes:
             if node.type in ("command", "declaration_command"):
                 words = tuple(_unquoted(child) for child in node.children if child.type != "variable_assignment")
-                top = not _inside(
+                top = not self._inside(
                     node, "function_definition", "command_substitution", "subshell", "process_substitution"
                 )
-                looked_at, piped = _tested(node), _before_last(node, "pipeline")
+                looked_at, piped = self._tested(node), self._before_last(node, "pipeline")
                 found.append(Call(words, self.line(node), node.start_point.column + 1, top, looked_at, piped))
             elif node.type in ("string", "raw_string") and LAUNCHERS.search(_text(node)):
                 # In double quotes \$ is a dollar sign that is left for later.
@@ -113,7 +118,7 @@ class Shell:
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if node.type == "variable_assignment" and name:
                 text = _unquoted(value) if value else ""
-                conditional = _inside(node, "if_statement", "case_statement", "list")
+                conditional = self._inside(node, "if_statement", "case_statement", "list")
                 found.append(Assignment(_text(name), text, self.line(node), node.start_point.column + 1, conditional))
         return tuple(found)
 
@@ -143,32 +148,28 @@ class Shell:
             for node in self.nodes
         )  # fmt: skip
 
+    def _parents(self, node: Node) -> Iterator[Node]:
+        while above := self._parent.get(node.id):
+            yield above
+            node = above
 
-def _inside(node: Node, *kinds: str) -> bool:
-    return any(parent.type in kinds for parent in _parents(node))
+    def _inside(self, node: Node, *kinds: str) -> bool:
+        return any(parent.type in kinds for parent in self._parents(node))
 
+    def _before_last(self, node: Node, kind: str) -> bool:
+        """Say whether a node, or what it is part of, stands in a list or pipeline and is not the last there."""
+        for parent in self._parents(node):
+            if parent.type == kind and parent.named_children[-1] != node:
+                return True
+            node = parent
+        return False
 
-def _parents(node: Node) -> Iterator[Node]:
-    while node.parent is not None:
-        node = node.parent
-        yield node
-
-
-def _before_last(node: Node, kind: str) -> bool:
-    """Say whether a node, or what it is part of, stands in a list or pipeline and is not the last there."""
-    for parent in _parents(node):
-        if parent.type == kind and parent.named_children[-1] != node:
-            return True
-        node = parent
-    return False
-
-
-def _tested(node: Node) -> bool:
-    for parent in _parents(node):
-        condition = parent.child_by_field_name("condition")
-        if parent.type == "negated_command" or (condition and node.end_byte <= condition.end_byte):
-            return True
-    return _before_last(node, "list")
+    def _tested(self, node: Node) -> bool:
+        for parent in self._parents(node):
+            condition = parent.child_by_field_name("condition")
+            if parent.type == "negated_command" or (condition and node.end_byte <= condition.end_byte):
+                return True
+        return self._before_last(node, "list")
 
 
 def _text(node: Node) -> str:
