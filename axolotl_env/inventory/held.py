@@ -58,12 +58,15 @@ def list_images(settings: Settings) -> list[Held]:
     def plan(flavour: str, cce: str, source: str) -> ImagePlan:
         return plan_image(settings.model_copy(update={"source": source}), flavour=flavour, cce=cce)
 
+    def is_current(path: Path, flavour: str, cce: str, source: str) -> bool:
+        return plan_squashfs(plan(flavour, cce, source), path, compression=settings.compression).present is not None
+
     paths = (path for path in (settings.store / "images").glob("*.sqsh") if files.kind(path) == "file")
-    found = [_held(path, used, plan) for path in paths]
+    found = [_held(path, used, is_current) for path in paths]
     return sorted(found, key=lambda held: held.date, reverse=True)
 
 
-def _held(path: Path, used: Mapping[Path, list[str]], plan: Callable[[str, str, str], ImagePlan]) -> Held:
+def _held(path: Path, used: Mapping[Path, list[str]], is_current: Callable[[Path, str, str, str], bool]) -> Held:
     status = path.stat()
     held = Held(
         file=path, size=status.st_size, date=datetime.datetime.fromtimestamp(status.st_mtime).astimezone(),
@@ -79,7 +82,7 @@ def _held(path: Path, used: Mapping[Path, list[str]], plan: Callable[[str, str, 
         return held.model_copy(update={"state": "stale", "why": "its manifest is of another version of this tool"})
     if manifest is None:
         return held.model_copy(update={"why": "no manifest is beside it"})
-    state, why = _state(manifest, path, status.st_size, plan)
+    state, why = _state(manifest, path, status.st_size, is_current)
     return held.model_copy(
         update={
             "state": state, "why": why, "release": manifest.release.tag, "commit": manifest.release.commit or "unknown",
@@ -89,7 +92,9 @@ def _held(path: Path, used: Mapping[Path, list[str]], plan: Callable[[str, str, 
     )  # fmt: skip
 
 
-def _state(manifest: Manifest, path: Path, size: int, plan: Callable[[str, str, str], ImagePlan]) -> tuple[str, str]:
+def _state(
+    manifest: Manifest, path: Path, size: int, is_current: Callable[[Path, str, str, str], bool]
+) -> tuple[str, str]:
     if manifest.size != size or manifest.file != path.name:
         return "broken", "the manifest beside it is another file's"
     if (pinned := load_release().tag) != manifest.release.tag:
@@ -99,7 +104,7 @@ def _state(manifest: Manifest, path: Path, size: int, plan: Callable[[str, str, 
     cce = "none" if manifest.labels.get("axolotl-env.cce", "none") == "none" else "required"
     source = "index" if manifest.labels.get("axolotl-env.source", "index") == "index" else "github"
     try:
-        current = plan_squashfs(plan(manifest.flavour, cce, source), path).present
+        current = is_current(path, manifest.flavour, cce, source)
     except UserError as error:
         return "unknown", f"what build-image would make now cannot be said: {error.fault.what}"
     return ("current", "") if current else ("stale", "what it is made from has changed")
