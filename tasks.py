@@ -1002,7 +1002,7 @@ def settings(_: Context, json: bool = False) -> None:
     return console.table(
         ("setting", "value", "from", "meaning"),
         (
-            (key, str(value or "-"), loaded.origins[key], Settings.model_fields[key].description or "")
+            (key, "-" if value in ("", None) else str(value), loaded.origins[key], Settings.model_fields[key].description or "")
             for key, value in values.items()
         ),
     )
