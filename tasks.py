@@ -704,7 +704,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, json: bool =
             return console.document([{"rule": name, **rule} for name, rule in known.items()])
         columns = ("rule", "severity", "says", "source")
         return console.table(columns, ((name, r["severity"], r["what"], r["source"]) for name, r in known.items()))
-    return findings.show(slurm.check_script(Path(script) if script else None), json=json, checked=script)
+    return findings.show(slurm.check_script(Path(script).expanduser() if script else None), json=json, checked=script)
 
 
 @command(
@@ -773,8 +773,9 @@ def submit(
     console.note(plan.headline())
     job = slurm.submit(plan)
     if json:
-        return console.document(job.model_dump(mode="json"))
-    console.table(("job", "name", "nodes", "processes", "time", "image", "run folder"), [job.row()])
+        console.document(job.model_dump(mode="json"))
+    else:
+        console.table(("job", "name", "nodes", "processes", "time", "image", "run folder"), [job.row()])
     first = job.jobs()[0].number
     if follow:
         return slurm.show_log(loaded.store, str(first), follow_on=True)
@@ -929,7 +930,7 @@ def plot(_: Context, job: list[str] | None = None, output: str = "", json: bool 
 
     curves = slurm.read_curves(load().settings.store, tuple(job or ()))
     if output:
-        slurm.draw(curves, Path(output))
+        slurm.draw(curves, Path(output).expanduser())
     if json:
         return console.document({str(curve.job): curve.values for curve in curves})
     return console.table(("job", "metric", "first", "curve", "last"), slurm.rows(curves))
@@ -1002,7 +1003,12 @@ def settings(_: Context, json: bool = False) -> None:
     return console.table(
         ("setting", "value", "from", "meaning"),
         (
-            (key, "-" if value in ("", None) else str(value), loaded.origins[key], Settings.model_fields[key].description or "")
+            (
+                key,
+                "-" if value in ("", None) else str(value),
+                loaded.origins[key],
+                Settings.model_fields[key].description or "",
+            )
             for key, value in values.items()
         ),
     )

@@ -73,7 +73,9 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     # The host is in the name: of another node's process nothing can be known here.
     prefix = f".{path.name}.{socket.gethostname()}."
     for left in path.parent.glob(f"{glob.escape(prefix)}*.partial"):
-        if not psutil.pid_exists(int(left.name.removeprefix(prefix).split(".")[0])):
+        pid = left.name.removeprefix(prefix).split(".")[0]
+        # No number: this host's name is only the beginning of another's.
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:

@@ -38,7 +38,7 @@ class ProgramFailedError(WorkFailedError):
         self.result = result
         tail = "\n".join(f"  │ {line}" for line in (result.stderr or result.stdout).splitlines()[-TAIL_LINES:])
         how = (
-            f"was ended by {signal.Signals(-result.returncode).name}"
+            f"was ended by {_signal_name(-result.returncode)}"
             if result.returncode < 0
             else f"ended with exit code {result.returncode}"
         )
@@ -47,6 +47,13 @@ class ProgramFailedError(WorkFailedError):
             where=shlex.join(result.argv),
             hint=hint,
         )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the real-time ones have no name
+        return f"signal {number}"
 
 
 def find(program: str, *, package: str, needed_for: str) -> str:

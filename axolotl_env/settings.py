@@ -102,7 +102,7 @@ class SiteEdf(Record):
     mount_store: bool = Field(False, description="mount the store too: the other mounts do not show it")
     annotations: Mapping[str, str] = {}
     network_profile: str = ""
-    engine: str = "ce"
+    engine: Literal["ce", "sarus"] = "ce"
 
 
 class SiteSlurm(Record):
@@ -110,8 +110,8 @@ class SiteSlurm(Record):
 
     gpus_per_node: int = 0
     gpu_option: str = Field("--gpus-per-node={gpus}", description="of sbatch and srun, that asks for a node's GPUs")
-    processes_per_node: int = 1
-    cpus_per_task: int = 1
+    processes_per_node: int = Field(1, ge=1)
+    cpus_per_task: int = Field(1, ge=1)
     gpu_gb: float = Field(0.0, description="memory of a GPU, in GB; 0: not known")
     srun_arguments: tuple[str, ...] = ()
     node_minutes: Mapping[str, int] = Field({}, description="by partition, the most that a job may ask for")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from axolotl_env.errors import MissingError
 ROOT = Path(__file__).resolve().parent.parent
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# A runner that a shell has put in the background ignores Ctrl-C, and so would every program that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_invoke(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -64,16 +64,19 @@ def _pip_config(environ: Mapping[str, str]) -> dict[str, str]:
     """Return pip's settings, weak to strong as in pip's own "Configuration"; asking pip itself takes 0.3 s."""
     home = Path(environ.get("HOME") or "/root")
     parser = configparser.RawConfigParser()
-    parser.read(
-        [
-            "/etc/xdg/pip/pip.conf",
-            "/etc/pip.conf",
-            home / ".pip/pip.conf",
-            Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf",
-            f"{sys.prefix}/pip.conf",
-            environ.get("PIP_CONFIG_FILE") or os.devnull,
-        ]
-    )
+    places: list[str | Path] = [
+        "/etc/xdg/pip/pip.conf",
+        "/etc/pip.conf",
+        home / ".pip/pip.conf",
+        Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf",
+        f"{sys.prefix}/pip.conf",
+        environ.get("PIP_CONFIG_FILE") or os.devnull,
+    ]
+    for place in places:
+        try:
+            parser.read(place)
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise BadInputError(f"pip's settings cannot be read: {error}", where=str(place)) from error
     found = {}
     for key in ("find-links", "index-url"):
         value = parser.get("global", key, fallback="")

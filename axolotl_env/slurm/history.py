@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from axolotl_env import console
@@ -113,17 +114,17 @@ def _differences(first: Job, second: Job) -> Iterator[str]:
     for key in ("image", "image_sha256", "commit", "nodes", "processes_per_node", "time", "partition", "account"):
         if before[key] != after[key]:
             yield f"{key}: {before[key] or '-'} → {after[key] or '-'}"
-    for one, other in zip(_copies(first), _copies(second), strict=True):
-        yield from difflib.unified_diff(
-            _lines(one), _lines(other), f"{first.number}/{one.name}", f"{second.number}/{other.name}", lineterm="", n=0
-        )
+    for one, other in zip_longest(_copies(first), _copies(second)):
+        old, new = (f"{job.number}/{copy.name}" if copy else "none" for job, copy in ((first, one), (second, other)))
+        yield from difflib.unified_diff(_lines(one), _lines(other), old, new, lineterm="", n=0)
 
 
-def _copies(job: Job) -> tuple[Path, ...]:
-    """Return the files in the run folder that a job was made from."""
-    config = f"config-{job.tasks[0]}.yaml" if len(job.tasks) == 1 else "config.yaml"
-    return tuple(job.run_folder / name for name in (config, "deepspeed.json", "edf.toml"))
+def _copies(job: Job) -> list[Path]:
+    """Return the files in the run folder that a job was made from; of an array's task its own."""
+    task = f"-{job.tasks[0]}" if len(job.tasks) == 1 else "*"
+    found = [sorted(job.run_folder.glob(name)) for name in (f"config{task}.yaml", f"deepspeed{task}.json", "edf.toml")]
+    return [path for paths in found for path in paths]
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text().splitlines() if path else []

@@ -177,7 +177,7 @@ def _rendezvous(script: Shell, _: Path) -> Iterator[Found]:
     for call in _calls(script, "scontrol"):
         if contained:
             yield "scontrol-inside", call.line, {}
-        rest = script.lines[call.line - 1].split("scontrol", 1)[1]
+        rest = script.lines[call.line - 1].partition("scontrol")[2]
         if fallback := re.search(r"\|\|\s*echo\s+\W?(localhost|127\.0\.0\.1)", rest):
             yield "localhost-fallback", call.line, {"text": fallback.group(1)}
     for call in script.calls:

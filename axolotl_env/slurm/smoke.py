@@ -100,6 +100,7 @@ def plan_smoke_job(
             prepare=(f"{PROGRAMS}/prepare.py", f"{inside}/work", *changes),
             variables=VARIABLES,
             silence=60 * settings.silence,
+            first_step=60 * settings.first_step,
         ),
         slurm,
     )

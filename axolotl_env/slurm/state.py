@@ -120,7 +120,7 @@ def parse_job(job: JobId, text: str) -> JobState:
         exit_code=int(code),
         signal=int(signal or 0),
         nodes=_known(values.get("NodeList", "")),
-        elapsed=parse_time(values.get("RunTime", "0")) or 0,
+        elapsed=_limit(values.get("RunTime", "")) or 0,
         limit=_limit(values.get("TimeLimit", "")),
         start=_known(values.get("StartTime", "")),
         output=paths.get("StdOut"),

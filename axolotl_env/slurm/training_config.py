@@ -16,7 +16,16 @@ from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.slurm.flags import TASK
 from axolotl_env.slurm.mounts import View
-from axolotl_env.training import Document, Reference, assign, head_findings, parse_config, read_config, references
+from axolotl_env.training import (
+    Document,
+    Reference,
+    assign,
+    head_findings,
+    parse_config,
+    read_config,
+    references,
+    sample_files,
+)
 from axolotl_env.words import nearest
 
 RESUMING = {
@@ -135,11 +144,8 @@ def folder_fault(folder: Path, inside: str, view: View) -> Fault | None:
 def data_faults(content: Mapping[str, Any], config: Path, view: View) -> Iterator[Fault]:
     """Yield what is wrong at the beginning of the files of samples that the config names and that are here."""
     inside = view.inside(config.parent)
-    for reference in references(content, config.parent):
-        if reference.key[-1] != "path" or inside is None:
-            continue
-        file = view.outside(os.path.normpath(PurePosixPath(inside, reference.text)))
-        dataset = content[str(reference.key[0])][reference.key[1]]
+    for text, dataset in sample_files(content) if inside is not None else ():
+        file = view.outside(os.path.normpath(PurePosixPath(str(inside), text)))
         if file and files.kind(file) == "file":
             for finding in head_findings(file, dataset, content):
                 if finding.severity == "error":

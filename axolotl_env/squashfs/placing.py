@@ -13,7 +13,7 @@ from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.settings import SiteStorage
 from axolotl_env.squashfs.manifest import Manifest, manifest_path, usable_manifest
 
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_ACL = "system.posix_acl_access"
 
 
 def set_stripes(folder: Path, storage: SiteStorage) -> None:
@@ -71,14 +71,18 @@ def share(path: Path) -> None:
     Raises:
         BadInputError: it belongs to somebody else.
     """
-    for item, more in ((path.parent, 0o050), (path, 0o040), (manifest_path(path), 0o040)):
+    for item in (path, manifest_path(path)):
         try:
-            for acl in _ACLS[: 2 if item.is_dir() else 1]:
-                with contextlib.suppress(OSError):  # most files have none
-                    os.removexattr(item, acl)
-            item.chmod(stat.S_IMODE(item.stat().st_mode) | more)
+            with contextlib.suppress(OSError):  # most files have none
+                os.removexattr(item, _ACL)
+            item.chmod(stat.S_IMODE(item.stat().st_mode) | 0o040)
         except PermissionError as error:
             raise BadInputError("cannot be shared: it is not yours", where=str(item)) from error
+    access = stat.S_IMODE(path.parent.stat().st_mode)
+    if access | 0o050 != access:
+        # Where it is another's folder, the warning below says what is missing.
+        with contextlib.suppress(PermissionError):
+            path.parent.chmod(access | 0o050)
     group = path.stat().st_gid
     for folder in path.parent.parents:
         mode = folder.stat()

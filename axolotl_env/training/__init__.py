@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from axolotl_env.training.log import Metrics, parse_line
     from axolotl_env.training.make import ConfigPlan, plan_config, write_config
     from axolotl_env.training.memory import Estimate, estimate
-    from axolotl_env.training.paths import Reference, references
+    from axolotl_env.training.paths import Reference, references, sample_files
 
 __all__ = [
     "ConfigPlan",
@@ -47,6 +47,7 @@ __all__ = [
     "read_config",
     "references",
     "rule_findings",
+    "sample_files",
     "show_data",
     "show_rewritten",
     "write_config",
@@ -64,6 +65,7 @@ _HOMES = {
     "read_config": ("document", "read"),
     "Reference": ("paths", "Reference"),
     "references": ("paths", "references"),
+    "sample_files": ("paths", "sample_files"),
     "head_findings": ("data.head", "head_findings"),
     "DataReport": ("data.report", "DataReport"),
     "check_data": ("data.report", "check_data"),

@@ -49,6 +49,18 @@ def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
                     yield Reference(key, value, kind == "written")
 
 
+def sample_files(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what a config names as samples (a file, or a name on the hub), with the entry that says what is in it."""
+    for key in ("datasets", "test_datasets", "pretraining_dataset"):
+        for names in ("path", "data_files", "data_files.*"):
+            for (_, index, *_), text in matches(content, f"{key}.*.{names}"):
+                if isinstance(text, str) and text:
+                    yield text, content[key][index]
+    if isinstance(alone := content.get("pretraining_dataset"), str):
+        # axolotl 0.19.0, utils/data/streaming.py: a name alone stands for texts in the column "text".
+        yield alone, {"path": alone, "type": "completion"}
+
+
 def matches(content: object, pattern: str, key: Key = ()) -> Iterator[tuple[Key, object]]:
     """Yield the keys of a config that fit a pattern, with their values; ``*`` stands for every entry of a list."""
     first, _, rest = pattern.partition(".")

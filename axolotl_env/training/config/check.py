@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import platform
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +188,8 @@ def _packages(settings: Settings, environment: Environment | None) -> Package | 
             return None  # a file of another maker: nothing is known
         return _package(Path(image.image).name, map(_normal, manifest.packages), manifest.architecture, manifest.env)
     flavour = load_flavour(settings.flavour)
-    lock = flavour.locks[0]
+    architecture = flavour.architecture(platform.machine())
+    lock = next(lock for lock in flavour.locks if lock.architecture == architecture)
     names = {_normal(name) for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)}
     if flavour.cce == "required":  # on no index, so in no lock
         names.add("cut-cross-entropy")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from axolotl_env import console
+from axolotl_env import console, files
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
 from axolotl_env.records import Record
@@ -20,6 +19,7 @@ from axolotl_env.training.data.convert import convert_file
 from axolotl_env.training.data.mend import mend_file, shape_of
 from axolotl_env.training.data.rewrite import Rewritten
 from axolotl_env.training.data.shape import Shape, from_config
+from axolotl_env.training.paths import sample_files
 
 BARS = 10
 """Lines of the histogram up to sequence_len; what is longer has one more."""
@@ -141,32 +141,26 @@ def plan(paths: Sequence[Path], config: document.Document | None) -> list[tuple[
         if not paths:
             raise BadInputError("no data to check", where="--data", hint="give --data FILE, --config FILE, or both")
         return [(path, None) for path in paths]
-    entries = [
-        (Path(str(entry.get("path") or "")), from_config(entry, config.value))
-        for key in ("datasets", "test_datasets", "pretraining_dataset")
-        for entry in _entries(config.value.get(key))
-    ]
+    folder = config.path.absolute().parent
+    entries = [(text, from_config(entry, config.value)) for text, entry in sample_files(config.value)]
     if not paths:
-        local = [entry for entry in entries if entry[0].is_file()]
+        local = [(folder / text, shape) for text, shape in entries if files.kind(folder / text) == "file"]
         if not local:
             raise BadInputError(
                 "none of its data sets is a file on this machine", where=str(config.path), hint="give --data FILE"
             )
-        return list(local)
+        return [*local]
     return [(path, _entry(path, entries, config)) for path in paths]
 
 
-def _entries(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _entry(path: Path, entries: Sequence[tuple[Path, Shape]], config: document.Document) -> Shape:
+def _entry(path: Path, entries: Sequence[tuple[str, Shape]], config: document.Document) -> Shape:
     """Return the shape of the entry that names the file, else the one that all entries have."""
-    absolute = [shape for other, shape in entries if other.absolute() == path.absolute()]
-    named = [shape for other, shape in entries if other.name == path.name]
+    folder = config.path.absolute().parent
+    absolute = [shape for text, shape in entries if folder / text == path.absolute()]
+    named = [shape for text, shape in entries if Path(text).name == path.name]
     if found := absolute or named:
         return found[0]
-    names = ", ".join(str(other) for other, _ in entries)
+    names = ", ".join(text for text, _ in entries)
     if len({shape.model_dump_json() for _, shape in entries}) == 1:
         console.note(f"{path.name} is read as {config.path.name} says of {names}")
         return entries[0][1]
