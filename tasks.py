@@ -149,7 +149,9 @@ def verify_image(_: Context, image: str = "", json: bool = False) -> None:
         console.document({**verdict.model_dump(exclude={"faults"}), "faults": [asdict(f) for f in verdict.faults]})
     if not verdict.whole:
         raise WorkFailedError(
-            "this squashfs must not be used", faults=verdict.faults, hint="invoke build-image --force makes it anew"
+            "this squashfs must not be used",
+            faults=verdict.faults,
+            hint="copy it again, or make it again: invoke build-image --force",
         )
     if not json:
         console.text(f"{verdict.squashfs}: whole, and what its manifest says (SHA-256 {verdict.sha256})")

@@ -6,7 +6,7 @@ what is there (:class:`EdfPlan`), its meaning (:class:`Environment`), or what is
 
 from axolotl_env.edf.check import Survey, check_edfs, survey
 from axolotl_env.edf.flat import flat
-from axolotl_env.edf.lint_image import is_squashfs
+from axolotl_env.edf.lint_image import damaged
 from axolotl_env.edf.mend import plan_mend
 from axolotl_env.edf.model import Environment, Mount, engines
 from axolotl_env.edf.problems import Rule, rules
@@ -24,10 +24,10 @@ __all__ = [
     "Survey",
     "all_edfs",
     "check_edfs",
+    "damaged",
     "edf_folder",
     "engines",
     "flat",
-    "is_squashfs",
     "named",
     "plan_edf",
     "plan_mend",

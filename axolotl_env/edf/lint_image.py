@@ -11,13 +11,13 @@ from axolotl_env import files
 from axolotl_env.edf.knowledge import facts, own_network
 from axolotl_env.edf.lint import Subject, finds
 from axolotl_env.edf.problems import Change, Problem
+from axolotl_env.squashfs import incomplete
 from axolotl_env.words import nearest
 
 AWS = "com.hooks.aws_ofi_nccl.enabled"
 VARIANT = "com.hooks.aws_ofi_nccl.variant"
 AWS_KEY = f"annotations.{AWS}"
 CXI = "com.hooks.cxi.enabled"
-MAGIC = b"hsqs"
 TRUE_WORDS = ("True", "TRUE", "1", "yes", "on")
 FALSE_WORDS = ("False", "FALSE", "0", "no", "off")
 
@@ -38,22 +38,21 @@ def image_file(subject: Subject) -> Iterator[Problem]:
         found = files.kind(image)
         if not found:
             yield subject.problem("image-missing", "image", image=image)
-        elif not sarus and not is_squashfs(image):
-            yield subject.problem("image-not-squashfs", "image", image=image)
+        elif not sarus and (why := damaged(Path(image))):
+            yield subject.problem("image-not-squashfs", "image", image=image, why=why)
     for folder, days in facts().purged.items():
         if image.startswith(f"{folder}/"):
             yield subject.problem("image-purged", "image", image=image, days=str(days))
 
 
-def is_squashfs(path: str | Path) -> bool:
-    """Say whether a path leads to a file that begins as a squashfs does; one that may not be read is taken for one."""
+def damaged(path: Path) -> str:
+    """Return why what is at a path is no whole squashfs; "" if it is, or may not be read."""
     if files.kind(path) != "file":
-        return False
+        return "is no file"
     try:
-        with Path(path).open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+        return incomplete(path)
     except OSError:
-        return True
+        return ""
 
 
 @finds("image-separator", "image-floating")

@@ -14,7 +14,7 @@ from axolotl_env.edf.check import problems
 from axolotl_env.edf.editing import put, render
 from axolotl_env.edf.items import Item, asked, explicit, refused
 from axolotl_env.edf.knowledge import Profile, cuda_major, network_profile, own_network
-from axolotl_env.edf.lint_image import CXI, VARIANT, is_squashfs
+from axolotl_env.edf.lint_image import CXI, VARIANT, damaged
 from axolotl_env.edf.model import engines
 from axolotl_env.edf.problems import KeyPath, rules
 from axolotl_env.edf.reading import Source, UnreadableError, parse
@@ -126,8 +126,12 @@ def plan_edf(
     more, faults = asked(values, annotations, unset)
     wanted = {item.key: item for item in [*items, *more]}
     faults += [fault for item in wanted.values() for fault in refused(item)]
-    if squashfs and files.kind(squashfs) and not is_squashfs(squashfs):
-        faults.append(Fault("is no squashfs file", str(squashfs), "invoke build-image makes one"))
+    if squashfs and files.kind(squashfs) and (why := damaged(squashfs)):
+        faults.append(Fault(why, str(squashfs), "invoke build-image makes one"))
+    elif not squashfs and files.kind(image) == "file":
+        faults.append(
+            Fault("is a file here, and would be read as a registry's image", str(image), f"--image ./{image}")
+        )
     if faults:
         raise BadInputError("this cannot stand in an EDF", faults=tuple(faults))
     if files.kind(path) == "folder":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from axolotl_env import process
+from axolotl_env import files, process
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.errors import BadInputError
 
@@ -102,6 +102,14 @@ def plan_run(
         MissingError: squashfs-tools are not installed.
     """
     image = Path(environment.image)
+    if missing := [
+        mount.source for mount in environment.mounts if mount.source.startswith("/") and not files.kind(mount.source)
+    ]:
+        raise BadInputError(
+            f"a mount's source is not on this machine: {', '.join(missing)}",
+            where=str(environment.path),
+            hint="make it, or take the mount out",
+        )
     if not image.is_file():
         raise BadInputError(
             f"the image {environment.image or '(none)'} is not a file here",

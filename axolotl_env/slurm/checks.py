@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from axolotl_env import console, process
-from axolotl_env.edf import Environment, Mount, is_squashfs, survey
+from axolotl_env.edf import Environment, Mount, damaged, survey
 from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.slurm import training_config
@@ -21,7 +21,7 @@ from axolotl_env.slurm.mounts import View
 from axolotl_env.slurm.secrets import secrets_path
 from axolotl_env.slurm.tokens import token_faults
 from axolotl_env.slurm.training_config import TaskConfig
-from axolotl_env.squashfs import Manifest, incomplete, read_manifest, unchanged
+from axolotl_env.squashfs import Manifest, read_manifest, unchanged
 from axolotl_env.training import rule_findings
 
 OWN_RULES = ("path-missing", "path-outside", "variable")
@@ -216,21 +216,20 @@ def _image_faults(
     image = Path(environment.image)
     if not environment.image:
         yield Fault("the EDF names no image: the job would run on the bare node", where, "invoke make-edf writes one")
-    if not image.is_absolute() or not is_squashfs(image):
-        return  # a registry's reference, which only the cluster can pull; or a fault already
-    try:
-        broken = incomplete(image)
-    except OSError as error:
-        yield Fault(f"the image cannot be read: {error.strerror}", where)
+    if not image.is_absolute() or damaged(image):
+        return  # a registry's reference, which only the cluster can pull; or a fault of check-edf's
+    if not os.access(image, os.R_OK):
+        yield Fault(f"the image {image} cannot be read by you", where)
         return
+    broken = ""
     if manifest:
         wanted = site.architecture or platform.machine()
         if manifest.architecture != wanted:
             yield Fault(f"the image is for {manifest.architecture}, the site's nodes are {wanted}", where)
         size = image.stat().st_size
         if manifest.size != size:
-            broken = broken or f"has {size} bytes, its manifest says {manifest.size}"
-        elif stamps and not broken:
+            broken = f"has {size} bytes, its manifest says {manifest.size}"
+        elif stamps:
             broken = "" if unchanged(image, manifest.sha256, stamps=stamps) else "is not what its manifest describes"
     if broken:
         yield Fault(f"the image {image} {broken}", where, "invoke build-image makes it anew")

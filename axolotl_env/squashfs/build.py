@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from axolotl_env import console, files, process
-from axolotl_env.errors import WorkFailedError
+from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.image import Image, ImagePlan, build_image
 from axolotl_env.settings import SiteStorage
 from axolotl_env.squashfs import bom, routes
 from axolotl_env.squashfs.contract import contract_files, doubts
+from axolotl_env.squashfs.integrity import incomplete
 from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_path, usable_manifest
 from axolotl_env.squashfs.options import Compression, bounds, find_compression, find_mksquashfs
 from axolotl_env.squashfs.placing import publish, set_stripes, share, warn_if_purged
@@ -63,6 +64,10 @@ def plan_squashfs(
         MissingError: the file must be made, and mksquashfs is not installed or lacks the compressor.
     """
     files.check_output(path)
+    if files.kind(path) == "file" and path.stat().st_size and incomplete(path).startswith("is no squashfs"):
+        raise BadInputError(
+            "a file that is no squashfs is there", where=str(path), hint="move it away, or give another name"
+        )
     chosen = find_compression(compression)
     folder = Path(publish).expanduser().absolute() if publish else None
     if folder:

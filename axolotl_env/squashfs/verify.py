@@ -31,7 +31,8 @@ def verify_image(path: Path) -> Verdict:
         MissingError: it is a squashfs, and has no manifest that says what it should be.
     """
     if files.kind(path) != "file":
-        raise BadInputError("there is no such file", where=str(path), hint="invoke list-images lists what there is")
+        what = "is no file but a folder" if files.kind(path) == "folder" else "there is no such file"
+        raise BadInputError(what, where=str(path), hint="invoke list-images lists what there is")
     try:
         why = incomplete(path)
     except OSError as error:

@@ -8,6 +8,7 @@ from axolotl_env.edf import EdfPlan, plan_edf
 from axolotl_env.release import load_release
 from axolotl_env.settings import load_site
 from axolotl_env.squashfs import Manifest
+from axolotl_env.squashfs.integrity import SUPERBLOCK
 
 TUTORIAL = """\
 
@@ -39,12 +40,16 @@ FI_CXI_COMPAT = "0"
 """The EDF of the tutorial that this project grew from; ``{image}`` is to be filled."""
 
 
+SQUASHFS = SUPERBLOCK.pack(b"hsqs", 0, 0, 1 << 17, 0, 4, 17, 0, 0, 4, 0, 0, SUPERBLOCK.size, *[0] * 6)
+"""An empty squashfs, as far as its superblock tells."""
+
+
 def squashfs(
     folder: Path, *, torch: str = "2.12.1+cu130", architecture: str = "aarch64", env: dict[str, str] | None = None
 ) -> Path:
     """Write a file that stands for a squashfs (nothing reads into it here) and its real manifest."""
     path = folder / "axolotl.sqsh"
-    path.write_bytes(b"hsqs")
+    path.write_bytes(SQUASHFS)
     Manifest(
         release=load_release(),
         flavour="gh200",
@@ -56,7 +61,7 @@ def squashfs(
         labels={},
         file=path.name,
         sha256="0" * 64,
-        size=4,
+        size=len(SQUASHFS),
         image="sha256:0",
         route="layers",
         options=(),

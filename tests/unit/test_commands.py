@@ -14,6 +14,7 @@ from invoke import Program, Task
 
 import tasks
 from tests.conftest import ROOT, Invoke
+from tests.unit.edf_helpers import SQUASHFS
 
 GROUPS = ("image", "edf", "inputs", "jobs", "project")
 COMMANDS = sorted(tasks.ns.task_names)
@@ -155,7 +156,7 @@ def test_an_output_on_a_file_system_that_takes_no_files_is_refused(invoke: Invok
 def sqsh(tmp_path: Path) -> Path:
     """A file that is there; writing an EDF does not look into it."""
     file = tmp_path / "axolotl.sqsh"
-    file.write_bytes(b"hsqs")
+    file.write_bytes(SQUASHFS)
     return file
 
 

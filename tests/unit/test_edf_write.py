@@ -273,10 +273,10 @@ def test_mounts_that_one_of_the_engines_would_not_take_are_refused(path: Path, i
 def test_an_image_that_is_there_and_is_no_squashfs_is_refused(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "random.sqsh"
     other.write_bytes(b"no superblock")
-    for image in (other, tmp_path):
+    for image, why in ((other, "is no squashfs: it does not begin as one"), (tmp_path, "is no file")):
         with pytest.raises(BadInputError) as caught:
             planned(path, image)
-        assert [(f.what, f.where) for f in caught.value.faults] == [("is no squashfs file", str(image))]
+        assert [(f.what, f.where) for f in caught.value.faults] == [(why, str(image))]
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,7 @@ from axolotl_env.slurm.plan import slug
 from axolotl_env.smoke import plan_smoke
 from axolotl_env.squashfs import Manifest
 from axolotl_env.squashfs.integrity import SUPERBLOCK
-
-SQUASHFS = SUPERBLOCK.pack(b"hsqs", 0, 0, 1 << 17, 0, 4, 17, 0, 0, 4, 0, 0, SUPERBLOCK.size, *[0] * 6)
-"""The smallest file that says of itself that it is a whole squashfs."""
-
+from tests.unit.edf_helpers import SQUASHFS
 
 MANIFEST = Manifest(
     release=load_release(), flavour="cpu", architecture=platform.machine(), key="k", packages={}, env={}, workdir="/",
@@ -163,7 +160,7 @@ def test_every_fault_is_named_at_once(place: Place, stub: Stub) -> None:
         "--account: you may not charge account a001",
         "--reservation: there is no reservation mine",
         "axolotl.toml:4: ",
-        f"image {place.image} is no squashfs file",
+        f"image {place.image} is no squashfs",
         "store: /proc/store is in no mount of the EDF",
         "output_dir: /elsewhere/out is in no mount of the EDF: what is written there is lost",
         "base_model: /models/missing is in no mount",
@@ -438,7 +435,7 @@ def test_an_image_for_other_nodes_or_of_another_size_is_refused(place: Place) ->
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (os.urandom(4096), "is no squashfs file"),
+        (os.urandom(4096), "is no squashfs"),
         (b"hsqs" + bytes(4092), "is no squashfs: only its first bytes are those of one"),
         (
             SUPERBLOCK.pack(b"hsqs", 0, 0, 1 << 17, 0, 4, 17, 0, 0, 4, 0, 0, 4096, *[0] * 6),
