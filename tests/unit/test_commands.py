@@ -188,3 +188,20 @@ def test_a_plan_is_one_json_document_too(invoke: Invoke, tmp_path: Path) -> None
     done = invoke("build-image", "--dry-run", "--json", env={"AXOLOTL_ENV_STORE": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert any(line.startswith("flavour") for line in json.loads(done.stdout)["plan"])
+
+
+def test_a_file_of_another_kind_is_not_replaced_by_a_squashfs(invoke: Invoke, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine\n")
+    done = invoke("build-image", "--output", notes, "--force", "--dry-run")
+    assert str(notes) in clean(done, 2)
+    assert "is no squashfs" in done.stderr
+
+
+def test_a_mount_whose_source_is_missing_is_named_before_anything_starts(
+    invoke: Invoke, tmp_path: Path, sqsh: Path
+) -> None:
+    edf = tmp_path / "edf.toml"
+    edf.write_text(f'image = "{sqsh}"\nmounts = ["{tmp_path}/gone:/data"]\n')
+    done = invoke("run-edf", "--edf", edf, "--command", "true")
+    assert f"{tmp_path}/gone" in clean(done, 2)

@@ -210,6 +210,25 @@ def test_a_file_is_read_as_the_only_data_set_of_the_config_and_that_is_said(tmp_
     assert "sample.jsonl is read as my.yaml says of /far/talks.jsonl" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"path": "talk.jsonl"},
+        {"path": "json", "data_files": "talk.jsonl"},
+        {"path": "json", "data_files": ["talk.jsonl"]},
+    ],
+)
+def test_samples_are_found_beside_the_config_and_by_every_key_that_names_them(
+    tmp_path: Path, invoke: Invoke, entry: dict[str, object]
+) -> None:
+    (tmp_path / "talk.jsonl").write_text(TALK + '{"messages": \n')
+    config = tmp_path / "my.yaml"
+    config.write_text(json.dumps({"datasets": [entry | {"type": "chat_template"}]}))
+    done = invoke("check-data", "--config", config)
+    assert done.returncode == 2
+    assert "talk.jsonl:2" in done.stdout
+
+
 def test_a_file_that_is_none_of_the_configs_data_sets_names_them(tmp_path: Path, invoke: Invoke) -> None:
     config = tmp_path / "my.yaml"
     entries = [{"path": "/far/a.jsonl", "type": "completion"}, {"path": "org/b", "type": "chat_template"}]
