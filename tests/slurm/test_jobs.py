@@ -79,7 +79,8 @@ def test_a_job_that_diverges_fails_though_its_exit_code_is_0(make: Make) -> None
 
 def test_a_job_that_dies_on_one_node_names_the_cause_and_the_node(make: Make) -> None:
     training = make()
-    training.set(fail_rank=1, fail_at=2, fail_code=17)
+    # The other process is in the midst of its work, as it would be: one that had ended would take the rendezvous away.
+    training.set(fail_rank=1, fail_at=2, fail_code=17, steps=500, pause=0.2)
     code, _, err = followed(training, training.submit("--nodes=2"))
     assert code == 1
     assert "failed with exit code" in err
