@@ -84,7 +84,8 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         settings=settings,
         started=started,
         tasks=tuple(one.task for one in checked.configs if one.task is not None),
-        options=request.options(),
+        # By name: the line that submits again must not depend on settings of the day.
+        options={"site": settings.site, **request.options()},
     )
     folders = {
         _outside(checked, folder, reference.text): None

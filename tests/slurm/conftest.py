@@ -131,7 +131,7 @@ def lab() -> Iterator[Lab]:
         assert started.returncode == 0, f"the lab did not start:\n{started.stdout}\n{started.stderr}"
         yield Lab(folder, environ, [])
     finally:
-        stopped = subprocess.run([LAB / "stop.sh", folder], capture_output=True, text=True, timeout=90, check=False)
+        stopped = subprocess.run([LAB / "stop.sh", folder], capture_output=True, text=True, timeout=240, check=False)
         shutil.rmtree(folder)
         assert stopped.returncode == 0, stopped.stderr
 

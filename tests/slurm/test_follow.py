@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import USER, Make, document
+from tests.slurm.conftest import SITE, USER, Make, document
 
 pytestmark = pytest.mark.slurm
 
@@ -72,6 +72,7 @@ def test_a_broken_node_is_left_out_of_the_line_that_submits_again(make: Make) ->
         "--nodes=1",
         "--name=tiny config",
         "--time=5",
+        f"--site={SITE}",
         "--exclude=nid004,nid001234",
         "--set=pause=0",
     ]

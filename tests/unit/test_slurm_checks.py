@@ -638,7 +638,7 @@ def test_a_submission_hands_slurm_the_script_and_keeps_the_number(place: Place, 
     plan = place.plan(dry_run=False, assignments=("max_steps=5",), exclude="nid001", debug=True)
     assert plan.headline() == "tiny: tiny.yaml on 1 node, 1 process, in axolotl.sqsh"
     job = submit(plan)
-    assert job.options == {"assignments": ["max_steps=5"], "exclude": "nid001", "debug": True}
+    assert job.options == {"site": "local", "assignments": ["max_steps=5"], "exclude": "nid001", "debug": True}
     assert (job.id, job.cluster) == (4711, "alps")
     assert called.read_text().splitlines()[:2] == [
         "['--test-only']",
