@@ -91,9 +91,9 @@ def bytes_progress(title: str, total: int) -> Iterator[Progress]:
         yield progress
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a result table on stdout; the last column is never cut short."""
-    grid = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
     grid.columns[-1].overflow = "fold"
     for row in rows:
         grid.add_row(*(escape(cell) for cell in row))

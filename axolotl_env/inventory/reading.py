@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from axolotl_env import files, process
+from axolotl_env import process
 from axolotl_env.errors import BadInputError
-from axolotl_env.squashfs import incomplete
+from axolotl_env.squashfs import look
 
 _ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
 """Of the ELF header (elf.h, e_machine), as ``uname -m`` says."""
@@ -26,14 +26,7 @@ class SquashfsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        if (kind := files.kind(path)) != "file":
-            what = f"is no file but a {kind}" if kind == "folder" else "there is no such file"
-            raise BadInputError(what, where=str(path), hint="invoke list-images lists what there is")
-        try:
-            why = incomplete(path)
-        except OSError as error:
-            raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        if why:
+        if why := look(path):
             raise BadInputError(why, where=str(path))
         self._path = path
         self._program = process.find("unsquashfs", package="squashfs-tools", needed_for="read a squashfs")

@@ -6,8 +6,7 @@ run folder. From then on: :func:`show_log`, :func:`standings`, :func:`cancel`, :
 """
 
 from axolotl_env.slurm.checks import check
-from axolotl_env.slurm.cluster import duration
-from axolotl_env.slurm.history import compare, find_run, runs
+from axolotl_env.slurm.history import compare, runs
 from axolotl_env.slurm.interactive import open_shell, plan_shell, try_training
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
 from axolotl_env.slurm.lint import check_script, script_rules
@@ -29,8 +28,6 @@ __all__ = [
     "check_script",
     "compare",
     "draw",
-    "duration",
-    "find_run",
     "open_shell",
     "plan_job",
     "plan_shell",

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from axolotl_env import console
@@ -114,16 +113,19 @@ def _differences(first: Job, second: Job) -> Iterator[str]:
     for key in ("image", "image_sha256", "commit", "nodes", "processes_per_node", "time", "partition", "account"):
         if before[key] != after[key]:
             yield f"{key}: {before[key] or '-'} → {after[key] or '-'}"
-    for one, other in zip_longest(_copies(first), _copies(second)):
-        old, new = (f"{job.number}/{copy.name}" if copy else "none" for job, copy in ((first, one), (second, other)))
-        yield from difflib.unified_diff(_lines(one), _lines(other), old, new, lineterm="", n=0)
+    ours, theirs = _copies(first), _copies(second)
+    for name in sorted({*ours, *theirs}):
+        old, new = (
+            f"{job.number}/{name}" if name in copies else "none" for job, copies in ((first, ours), (second, theirs))
+        )
+        yield from difflib.unified_diff(_lines(ours.get(name)), _lines(theirs.get(name)), old, new, lineterm="", n=0)
 
 
-def _copies(job: Job) -> list[Path]:
-    """Return the files in the run folder that a job was made from; of an array's task its own."""
-    task = f"-{job.tasks[0]}" if len(job.tasks) == 1 else "*"
-    found = [sorted(job.run_folder.glob(name)) for name in (f"config{task}.yaml", f"deepspeed{task}.json", "edf.toml")]
-    return [path for paths in found for path in paths]
+def _copies(job: Job) -> dict[str, Path]:
+    """Return the files in the run folder that a job was made from; of an array's task its own, by their common name."""
+    task = f"-{job.tasks[0]}" if len(job.tasks) == 1 else ""
+    patterns = (f"config{task or '*'}.yaml", f"deepspeed{task or '*'}.json", "edf.toml")
+    return {path.name.replace(f"{task}.", "."): path for p in patterns for path in job.run_folder.glob(p)}
 
 
 def _lines(path: Path | None) -> list[str]:

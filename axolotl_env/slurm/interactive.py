@@ -33,7 +33,7 @@ def plan_shell(
     """
     site, environment, nodes = check_shell(request, settings, dry_run=dry_run, environ=environ)
     options = {
-        "job-name": request.name or "interactive",
+        "job-name": "interactive",
         "nodes": str(nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.slurm.cpus_per_task),

@@ -11,7 +11,7 @@ from axolotl_env.squashfs.bom import INSIDE as _BOM
 from axolotl_env.squashfs.bom import debian_packages
 from axolotl_env.squashfs.bom import normal as normal_name
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
-from axolotl_env.squashfs.integrity import incomplete, unchanged
+from axolotl_env.squashfs.integrity import incomplete, look, unchanged
 from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
 from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
 from axolotl_env.squashfs.options import find_mksquashfs
@@ -31,6 +31,7 @@ __all__ = [
     "default_path",
     "find_mksquashfs",
     "incomplete",
+    "look",
     "newest",
     "normal_name",
     "plan_squashfs",

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from axolotl_env import console, files
+from axolotl_env.errors import BadInputError
 
 SUPERBLOCK = struct.Struct("<4sIIIIHHHHHH8Q")
 """kernel.org, filesystems/squashfs; fs/squashfs/squashfs_fs.h: struct squashfs_super_block."""
@@ -28,6 +29,21 @@ def incomplete(squashfs: Path) -> str:
     if used > size:
         return f"is cut short: {size} of {used} bytes are there"
     return ""
+
+
+def look(squashfs: Path) -> str:
+    """Return what :func:`incomplete` does of a file that a user named.
+
+    Raises:
+        BadInputError: there is no such file, or it cannot be read.
+    """
+    if (kind := files.kind(squashfs)) != "file":
+        what = "is no file but a folder" if kind == "folder" else "there is no such file"
+        raise BadInputError(what, where=str(squashfs), hint="invoke list-images lists what there is")
+    try:
+        return incomplete(squashfs)
+    except OSError as error:
+        raise BadInputError(f"cannot be read: {error.strerror}", where=str(squashfs)) from error
 
 
 def unchanged(squashfs: Path, sha256: str, *, stamps: Path) -> bool:

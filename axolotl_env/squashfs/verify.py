@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from axolotl_env import console, files, process
-from axolotl_env.errors import BadInputError, Fault, MissingError
+from axolotl_env.errors import Fault, MissingError
 from axolotl_env.records import Record
-from axolotl_env.squashfs.integrity import incomplete
+from axolotl_env.squashfs.integrity import look
 from axolotl_env.squashfs.manifest import INSIDE, Contents, Manifest, manifest_path, read_manifest
 
 
@@ -30,14 +30,7 @@ def verify_image(path: Path) -> Verdict:
         BadInputError: there is no such file, or it or its manifest cannot be read.
         MissingError: it is a squashfs, and has no manifest that says what it should be.
     """
-    if files.kind(path) != "file":
-        what = "is no file but a folder" if files.kind(path) == "folder" else "there is no such file"
-        raise BadInputError(what, where=str(path), hint="invoke list-images lists what there is")
-    try:
-        why = incomplete(path)
-    except OSError as error:
-        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    if why:
+    if why := look(path):
         return _verdict(path, "", Fault(why, str(path)))
     manifest = read_manifest(path)
     if manifest is None:

@@ -25,6 +25,7 @@ from axolotl_env.slurm import (
     JobRequest,
     cancel,
     check,
+    compare,
     plan_job,
     plan_smoke_job,
     run_smoke_job,
@@ -630,6 +631,20 @@ def test_without_programs_for_the_accounting_any_account_is_left_to_slurm(place:
     stub("sinfo", out=SINFO)
     place.settings = Settings(store=place.folder / "store", account="a001")
     assert place.check() == ()
+
+
+def test_a_file_that_only_one_of_two_runs_has_is_compared_with_nothing(place: Place, stub: Stub) -> None:
+    stub("sinfo", out=SINFO)
+    for number in ("4711", "4712"):
+        stub("sbatch", out=f"{number}\n")
+        job = submit(place.plan(dry_run=False))
+    (job.run_folder / "deepspeed.json").write_text("{}\n")
+    assert compare(place.settings.store, ("4711", "4712")) == [
+        "--- none",
+        "+++ 4712/deepspeed.json",
+        "@@ -0,0 +1 @@",
+        "+{}",
+    ]
 
 
 def test_a_submission_hands_slurm_the_script_and_keeps_the_number(place: Place, stub: Stub) -> None:
