@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke import Collection, Context, Task, task
 from invoke.exceptions import Exit
+from invoke.parser.parser import ParseMachine
 
-from axolotl_env.errors import InterruptedByUserError, UserError
+from axolotl_env.errors import BadInputError, InterruptedByUserError, UserError
+from axolotl_env.words import nearest
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,9 +41,30 @@ class Command(Task):  # type: ignore[type-arg]
             # The reader has what it wants (| head). What is still in the buffer goes nowhere, quietly.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=128 + signal.SIGPIPE) from None
-        from axolotl_env import console
+        raise _exit(error)
 
-        raise Exit(console.describe(error), code=error.exit_code)
+
+def _exit(error: UserError) -> Exit:
+    from axolotl_env import console
+
+    return Exit(console.describe(error), code=error.exit_code)
+
+
+def _refuse(machine: ParseMachine, message: str) -> NoReturn:
+    """Say what is wrong with a command line as everything else is said: Invoke's own words name nothing near."""
+    command = machine.context.name
+    rest = f"invoke {command} --help; quote a value that has blanks" if command else "invoke --list"
+    word = message.removeprefix("No idea what ").removesuffix(" is!").strip("'\"")
+    if word == message:
+        flag = f"--{machine.flag.name.replace('_', '-')}" if machine.flag else command or ""
+        raise _exit(BadInputError("needs a value", where=flag, hint=rest))
+    what, known = ("flag", machine.context.flags) if word.startswith("-") else ("command", machine.contexts)
+    hint = nearest(word, known, otherwise=rest)
+    raise _exit(BadInputError(f"unknown {what} {word!r}", where=command or "", hint=hint))
+
+
+# Every error of Invoke's parser passes here; it has no other place where a tasks.py could join in.
+ParseMachine.error = _refuse  # type: ignore[assignment, method-assign]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

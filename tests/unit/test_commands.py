@@ -112,6 +112,28 @@ def test_an_unknown_flavour_is_one_error_with_the_nearest_name(invoke: Invoke) -
     assert "hint: did you mean cpu?" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "error", "hint"),
+    [
+        ("submti", "unknown command 'submti'", "did you mean submit?"),
+        ("doctor submti", "doctor: unknown command 'submti'", "did you mean submit?"),
+        ("submit --nodez 2", "submit: unknown flag '--nodez'", "did you mean --nodes?"),
+        ("submit --nodez=2", "submit: unknown flag '--nodez'", "did you mean --nodes?"),
+        ("--lits", "unknown flag '--lits'", "did you mean --list?"),
+        ("submit --dry-run=yes", "submit: unknown command 'yes'", "invoke submit --help; "),
+        ("run-edf --command python -q", "run-edf: unknown flag '-q'", "invoke run-edf --help; quote a value"),
+        ("submit --zzyzx", "submit: unknown flag '--zzyzx'", "invoke submit --help; "),
+        ("check-edf --dry-run --engine", "--engine: needs a value", "invoke check-edf --help; "),
+    ],
+)
+def test_a_mistyped_command_line_is_refused_as_other_bad_input_is(
+    line: str, error: str, hint: str, invoke: Invoke
+) -> None:
+    done = invoke(*line.split())
+    assert clean(done, 2) == f"error: {error}"
+    assert f"hint: {hint}" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["make-edf", "doctor"])
 def test_an_unknown_site_is_one_error_with_the_nearest_name(command: str, invoke: Invoke) -> None:
     done = invoke(command, "--site", "claridan")
