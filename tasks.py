@@ -712,9 +712,14 @@ def smoke_test(
 
 
 @command(
-    help={"script": "job script to look at", "rules": "list the rules, and check nothing", "json": JSON},
+    help={
+        "script": "job script to look at",
+        "rules": "list the rules, and check nothing",
+        "site": SITE,
+        "json": JSON,
+    },
 )
-def check_script(_: Context, script: str = "", rules: bool = False, json: bool = False) -> None:
+def check_script(_: Context, script: str = "", rules: bool = False, site: str = "", json: bool = False) -> None:
     """[inputs] Check a job script as people write them, before it waits in a queue.
 
     Example: invoke check-script --script launch.sh
@@ -722,6 +727,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, json: bool =
     from pathlib import Path
 
     from axolotl_env import console, findings, slurm
+    from axolotl_env.settings import load, load_site
 
     if rules:
         known = slurm.script_rules()
@@ -729,7 +735,9 @@ def check_script(_: Context, script: str = "", rules: bool = False, json: bool =
             return console.document([{"rule": name, **rule} for name, rule in known.items()])
         columns = ("rule", "severity", "says", "source")
         return console.table(columns, ((name, r["severity"], r["what"], r["source"]) for name, r in known.items()))
-    return findings.show(slurm.check_script(Path(script).expanduser() if script else None), json=json, checked=script)
+    where = load_site(load(site=site).settings.site).slurm
+    found = slurm.check_script(Path(script).expanduser() if script else None, where)
+    return findings.show(found, json=json, checked=script)
 
 
 @command(

@@ -6,10 +6,11 @@ run folder. From then on: :func:`show_log`, :func:`standings`, :func:`cancel`, :
 """
 
 from axolotl_env.slurm.checks import check
+from axolotl_env.slurm.directives import script_rules
 from axolotl_env.slurm.history import compare, runs
 from axolotl_env.slurm.interactive import open_shell, plan_shell, try_training
 from axolotl_env.slurm.job import Job, JobPlan, JobRequest
-from axolotl_env.slurm.lint import check_script, script_rules
+from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.plan import plan_job
 from axolotl_env.slurm.plot import draw, read_curves, rows
 from axolotl_env.slurm.secrets import remove_secret, secret_names, secrets_path, set_secret

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from axolotl_env.errors import MissingError
@@ -15,6 +17,13 @@ from axolotl_env.words import nearest
 
 Found = tuple[str, int, Mapping[str, str]]
 """A rule, the line, and the words that its texts are filled with."""
+
+
+@cache
+def script_rules() -> Mapping[str, Mapping[str, str]]:
+    """Return the rules by name."""
+    return tomllib.loads(Path(__file__).with_name("script_rules.toml").read_text())
+
 
 WORD = "#SBATCH"
 VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|(?<![\w/])~/\S*")
@@ -52,6 +61,11 @@ def directives(lines: Sequence[str]) -> list[Directive]:
         if (words := _words(line)) is not None
         for given in read_arguments("sbatch", words)
     ]
+
+
+def options(lines: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return line, name and value of each of them."""
+    return [(each.line, each.given.name, each.value) for each in directives(lines)]
 
 
 def faults(lines: Sequence[str], folder: Path) -> Iterator[Found]:
@@ -110,24 +124,27 @@ def _option(directive: Directive) -> Iterator[Found]:
         yield "directive-variable", line, {"text": variable.group()}
     elif not given.name and given.text not in NEXT_PART:
         yield "directive-word", line, {"text": given.text}
-    elif given.name and not given.kind:
-        hint = nearest(f"--{given.name}", (f"--{name}" for name in names("sbatch")), otherwise="")
-        if given.name not in _of_this_cluster():
-            yield (
-                "directive-unknown" if hint else "directive-foreign",
-                line,
-                {"text": re.split(r"[= ]", given.text)[0], "hint": hint},
-            )
-    elif fault := given.fault:
-        yield "directive-value", line, {"text": given.text, "name": f"--{given.name}", "fault": fault}
+    else:
+        yield from option_fault("sbatch", given, line)
     if given.name == "gres" and directive.value.startswith("gpu"):
         yield "gres", line, {"count": directive.value.rpartition(":")[2]}
 
 
-def _of_this_cluster() -> set[str]:
-    """Return the options that sbatch has here, where it is: sites add some by plugins."""
+def option_fault(program: str, given: Given, line: int) -> Iterator[Found]:
+    """Yield what is wrong with one option of ``sbatch`` or ``srun``."""
+    if given.name and not given.kind:
+        hint = nearest(f"--{given.name}", (f"--{name}" for name in names(program)), otherwise="")
+        if given.name not in _of_this_cluster(program):
+            words = {"text": re.split(r"[= ]", given.text)[0], "hint": hint, "program": program}
+            yield "option-unknown" if hint else "option-foreign", line, words
+    elif (fault := given.fault) and "$" not in (given.value or ""):
+        yield "option-value", line, {"text": given.text, "name": f"--{given.name}", "fault": fault, "program": program}
+
+
+def _of_this_cluster(program: str) -> set[str]:
+    """Return the options that a program has here, where it is: sites add some by plugins."""
     try:
-        return set(re.findall(r"--([a-z][\w-]*)", attempt("sbatch", "--help").stdout))
+        return set(re.findall(r"--([a-z][\w-]*)", attempt(program, "--help").stdout))
     except MissingError:
         return set()
 

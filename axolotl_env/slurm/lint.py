@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 
 from axolotl_env import files, process
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
 from axolotl_env.secret_patterns import secret_form, secret_in
-from axolotl_env.slurm import directives
-from axolotl_env.slurm.directives import Found
-from axolotl_env.slurm.options import read_arguments
-from axolotl_env.slurm.shell import PLACEHOLDER, Call, Shell
+from axolotl_env.settings import SiteSlurm
+from axolotl_env.slurm import directives, lint_steps
+from axolotl_env.slurm.directives import Found, script_rules
+from axolotl_env.slurm.shell import PLACEHOLDER, Shell
 
 SHELLS = re.compile(r"\b(ba|da|k)?sh\b")
 TRAINS = ("axolotl.cli.train", "axolotl train")
-TORCHRUN = ("torchrun", "torch.distributed.run")
 
 
-@cache
-def script_rules() -> Mapping[str, Mapping[str, str]]:
-    """Return the rules by name."""
-    return tomllib.loads(Path(__file__).with_name("script_rules.toml").read_text())
-
-
-def check_script(path: Path | None) -> list[Finding]:
+def check_script(path: Path | None, site: SiteSlurm) -> list[Finding]:
     """Return what is wrong in a job script, in the order of its lines.
+
+    Args:
+        path: of the script.
+        site: where it is to run.
 
     Raises:
         BadInputError: none is named, or it cannot be read.
@@ -38,11 +33,11 @@ def check_script(path: Path | None) -> list[Finding]:
         raise BadInputError("no script is named", where="--script", hint="--script launch.sh")
     text = files.read_text(path)
     found = list(_file(path, text))
-    found += _in_shell(path, text.replace("\r\n", "\n"), {rule for rule, _, _ in found})
+    found += _in_shell(path, text.replace("\r\n", "\n"), site, {rule for rule, _, _ in found})
     return [_finding(path, *item) for item in sorted(found, key=lambda item: (item[1], item[0]))]
 
 
-def _in_shell(path: Path, text: str, known: set[str]) -> Iterator[Found]:
+def _in_shell(path: Path, text: str, site: SiteSlurm, known: set[str]) -> Iterator[Found]:
     if {"empty", "binary"} & known:
         return
     lines = text.split("\n")
@@ -54,6 +49,7 @@ def _in_shell(path: Path, text: str, known: set[str]) -> Iterator[Found]:
         # What names no interpreter may be no shell script at all: its syntax says nothing.
         if not (check is _syntax and "no-interpreter" in known):
             yield from check(script, path)
+    yield from lint_steps.processes(script, site)
 
 
 def _finding(path: Path, rule: str, line: int, words: Mapping[str, str]) -> Finding:
@@ -88,14 +84,10 @@ def _directive_faults(script: Shell, path: Path) -> Iterator[Found]:
     for line, comment in script.comments:
         if line > last and comment.startswith(directives.WORD) and script.lines[line - 1].startswith(directives.WORD):
             yield "directive-late", line, {}
-    inside = any(call.option("--environment") is not None for call in _calls(script, "srun"))
-    for line, name, _ in _options(script):
+    inside = any(call.option("--environment") is not None for call in script.named("srun"))
+    for line, name, _ in directives.options(script.lines):
         if name == "environment":
             yield ("container-twice" if inside else "directive-container"), line, {}
-
-
-def _options(script: Shell) -> list[tuple[int, str, str]]:
-    return [(each.line, each.given.name, each.value) for each in directives.directives(script.lines)]
 
 
 def _syntax(script: Shell, _: Path) -> Iterator[Found]:
@@ -107,8 +99,8 @@ def _syntax(script: Shell, _: Path) -> Iterator[Found]:
 
 
 def _container_options(script: Shell, _: Path) -> Iterator[Found]:
-    options = _options(script)
-    for call in _calls(script, "srun", "sbatch", "salloc"):
+    options = directives.options(script.lines)
+    for call in script.named("srun", "sbatch", "salloc"):
         for name in ("environment", "container-image"):
             if (value := call.option(f"--{name}")) is not None:
                 options.append((call.line, name, value))
@@ -136,11 +128,11 @@ def _secrets(script: Shell, _: Path) -> Iterator[Found]:
     for number, text in enumerate(script.lines, start=1):
         if number not in told and (kind := secret_form(text)):
             yield "token", number, {"name": f"a {kind}"}
-    for call in _calls(script, "wandb"):
+    for call in script.named("wandb"):
         # Its older keys are 40 hex digits, as commits are.
         if call.line not in told and any(secret_form(word) for word in call.words):
             yield "token", call.line, {"name": "a Weights & Biases key"}
-    directive = [(line, f"={value}") for line, _, value in _options(script)]
+    directive = [(line, f"={value}") for line, _, value in directives.options(script.lines)]
     unfilled = [(line, found.group()) for line, value in directive if (found := PLACEHOLDER.search(value))]
     for number, text in (*script.placeholders, *unfilled):
         if number not in told:
@@ -150,7 +142,7 @@ def _secrets(script: Shell, _: Path) -> Iterator[Found]:
 def _traced(script: Shell, line: int) -> int:
     """Return the line of the ``set -x`` that is in force on a line, 0 for none."""
     on = 0
-    for call in _calls(script, "set"):
+    for call in script.named("set"):
         for word in call.words[1:] if call.line < line else ():
             if re.match(r"[-+]\w*x", word):
                 on = call.line if word[0] == "-" else 0
@@ -170,26 +162,6 @@ def _environment(script: Shell, _: Path) -> Iterator[Found]:
     off = [a for a in script.assignments if a.name in ("AXOLOTL_DO_NOT_TRACK", "DO_NOT_TRACK") and a.value == "1"]
     if (line := _training(script)) and not off:
         yield "telemetry", line, {}
-
-
-def _rendezvous(script: Shell, _: Path) -> Iterator[Found]:
-    contained = any(name == "environment" for _, name, _ in _options(script))
-    for call in _calls(script, "scontrol"):
-        if contained:
-            yield "scontrol-inside", call.line, {}
-        rest = script.lines[call.line - 1].partition("scontrol")[2]
-        if fallback := re.search(r"\|\|\s*echo\s+\W?(localhost|127\.0\.0\.1)", rest):
-            yield "localhost-fallback", call.line, {"text": fallback.group(1)}
-    for call in script.calls:
-        if not _launches(call):
-            continue
-        if call.option("--rdzv-endpoint") is not None and not call.option("--rdzv-id"):
-            yield "no-rendezvous-id", call.line, {}
-        if call.option("--node-rank") is not None and call.option("--rdzv-backend") == "c10d":
-            yield "node-rank", call.line, {"text": "--node_rank"}
-        for option in ("--master-port", "--rdzv-endpoint"):
-            if port := re.search(r"(?:^|:)(\d+)$", call.option(option) or ""):
-                yield "fixed-port", call.line, {"text": port.group(1)}
 
 
 def _preprocessing(script: Shell, _: Path) -> Iterator[Found]:
@@ -214,64 +186,11 @@ def _continuations(script: Shell, _: Path) -> Iterator[Found]:
             yield "blank-in-command", row + 2, {"text": _begin(script, row) or command}
 
 
-def _no_command(script: Shell, _: Path) -> Iterator[Found]:
-    for call in _calls(script, "srun"):
-        given = list(read_arguments("srun", call.words[1:]))
-        unclear = any(not each.name or not each.kind or each.name in ("help", "usage", "version") for each in given)
-        if not unclear and not _cut_off(script, call):
-            yield "srun-no-command", call.line, {}
-
-
-def _cut_off(script: Shell, call: Call) -> bool:
-    """Say whether a comment or a blank ends a continued command, which another rule tells."""
-    for line in script.lines[call.line - 1 :]:
-        if line.lstrip().startswith("#") or re.search(r"\\[ \t]+$", line):
-            return True
-        if not line.endswith("\\"):
-            break
-    return False
-
-
-def _exit_code(script: Shell, _: Path) -> Iterator[Found]:
-    top = [call for call in script.calls if call.top]
-    set_calls = [call for call in top if call.words[0] == "set"]
-    errexit = next((call for call in set_calls if _sets(call, "e", "errexit")), None)
-    harmless = script_rules()["late-errexit"]["harmless"].split()
-    if errexit and any(call.line < errexit.line and call.words[0] not in harmless for call in top):
-        yield "late-errexit", errexit.line, {}
-    starts = [call for call in top if call.words[0] == "srun" and not call.looked_at]
-    if not starts or "PIPESTATUS" in script.text:
-        return
-    last = starts[-1]
-    if last.piped and not any(_sets(call, "o", "pipefail") and call.line <= last.line for call in set_calls):
-        yield "piped-exit-code", last.line, {}
-        return
-    after = [call for call in top if call.line > last.line]
-    ends = any(call.words[0] == "exit" for call in after) or (
-        after and after[-1].words[0] == "wait" and after[-1].words[1:]
-    )
-    if after and not (errexit and errexit.line < last.line) and not ends:
-        yield "hidden-exit-code", last.line, {}
-
-
-def _sets(call: Call, letter: str, name: str) -> bool:
-    words = call.words[1:]
-    return name in words or (letter != "o" and any(re.match(rf"-\w*{letter}", word) for word in words))
-
-
 def _begin(script: Shell, row: int) -> str:
     """Return the first word of the command that is continued on a line (from 0)."""
     while row and re.search(r"(?<!\\)\\$", script.lines[row - 1]):
         row -= 1
     return script.lines[row].split()[0]
-
-
-def _calls(script: Shell, *names: str) -> list[Call]:
-    return [call for call in script.calls if call.words and call.words[0] in names]
-
-
-def _launches(call: Call) -> bool:
-    return any(word in TORCHRUN for word in call.words)
 
 
 def _training(script: Shell) -> int:
@@ -288,9 +207,7 @@ CHECKS = (
     _container_options,
     _secrets,
     _environment,
-    _rendezvous,
     _preprocessing,
     _continuations,
-    _no_command,
-    _exit_code,
+    *lint_steps.CHECKS,
 )

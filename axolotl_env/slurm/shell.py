@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
@@ -14,6 +15,8 @@ LAUNCHERS = re.compile(
     r"\b(torchrun|torch\.distributed\.run|accelerate launch|axolotl\.cli|axolotl (train|preprocess))\b"
 )
 """Commands are often put together in a string first; such a string is read as a script too."""
+
+OF_A_PROCESS = re.compile(r"\bSLURM_(PROCID|NODEID|LOCALID)\b")
 
 PLACEHOLDER = re.compile(r"(?<==)<([\w .-]+)>")
 
@@ -31,6 +34,8 @@ class Call:
     """Something is done about its exit code: it stands in a condition, or before && or ||."""
     piped: bool = False
     """Its output goes to another command, whose exit code counts."""
+    background: bool = False
+    """The script goes on while it runs."""
 
     def option(self, name: str) -> str | None:
         """Return the value of ``--name=VALUE`` or ``--name VALUE``; - and _ are the same."""
@@ -103,12 +108,31 @@ class Shell:
                     node, "function_definition", "command_substitution", "subshell", "process_substitution"
                 )
                 looked_at, piped = self._tested(node), self._before_last(node, "pipeline")
-                found.append(Call(words, self.line(node), node.start_point.column + 1, top, looked_at, piped))
+                aside = any(each.id in self._aside for each in (node, *self._parents(node)))
+                found.append(Call(words, self.line(node), node.start_point.column + 1, top, looked_at, piped, aside))
             elif node.type in ("string", "raw_string") and LAUNCHERS.search(_text(node)):
                 # In double quotes \$ is a dollar sign that is left for later.
                 inner = Shell(_unquoted(node).replace("\\$", " $"), self.line(node) - 1)
                 found += [Call(call.words, call.line, call.column, top=False) for call in inner.calls]
         return tuple(sorted(found, key=lambda call: (call.line, call.column)))
+
+    def named(self, *programs: str) -> list[Call]:
+        """Return the calls of some programs."""
+        return [call for call in self.calls if call.words and call.words[0] in programs]
+
+    @cached_property
+    def early(self) -> tuple[tuple[int, str], ...]:
+        """Variables that Slurm sets in each process, filled in before srun starts any: each with its line."""
+        return tuple(
+            (self.line(node), _text(node))
+            for node in self.nodes
+            if node.type in ("simple_expansion", "expansion") and OF_A_PROCESS.search(_text(node))
+            and any(
+                (parent.type == "command" and _text(parent.children[0]) == "srun")
+                or (parent.type == "string" and LAUNCHERS.search(_text(parent)))
+                for parent in self._parents(node)
+            )
+        )  # fmt: skip
 
     @cached_property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -147,6 +171,11 @@ class Shell:
                  else at < (node.end_point.row, node.end_point.column))
             for node in self.nodes
         )  # fmt: skip
+
+    @cached_property
+    def _aside(self) -> set[int]:
+        """Ids of the nodes that & follows."""
+        return {node.id for parent in self.nodes for node, after in pairwise(parent.children) if after.type == "&"}
 
     def _parents(self, node: Node) -> Iterator[Node]:
         while above := self._parent.get(node.id):

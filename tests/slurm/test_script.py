@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from axolotl_env.settings import SiteSlurm
 from axolotl_env.slurm.lint import check_script
 from tests.slurm.conftest import Lab
 
@@ -99,5 +100,5 @@ def test_an_option_is_a_fault_where_sbatch_refuses_it_and_only_there(
         # What this cluster has not got (memory, time of the partition) is no fault of the script.
         refused = asked.returncode != 0 and not asked.stderr.startswith("allocation failure: Requested")
         assert refused != taken, (option, asked.stderr)
-        found = [each.rule for each in check_script(script) if each.severity == "error"]
+        found = [each.rule for each in check_script(script, SiteSlurm()) if each.severity == "error"]
         assert bool(found) == refused, (option, found, asked.stderr)

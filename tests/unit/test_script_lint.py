@@ -9,9 +9,11 @@ import pytest
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.settings import SiteSlurm
-from axolotl_env.slurm.lint import check_script, script_rules
+from axolotl_env.slurm.directives import script_rules
+from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.script import ScriptInputs, render
 
+SITE = SiteSlurm()
 SOUND = Path(__file__).with_name("sound_scripts")
 Lint = Callable[[str], list[tuple[int, str]]]
 
@@ -54,7 +56,7 @@ def lint(tmp_path: Path) -> Lint:
     def run(text: str) -> list[tuple[int, str]]:
         file = tmp_path / "job with a space.sh"
         file.write_text(text)
-        return [(finding.line, finding.rule) for finding in check_script(file)]
+        return [(finding.line, finding.rule) for finding in check_script(file, SITE)]
 
     return run
 
@@ -130,6 +132,34 @@ def test_our_own_script_has_no_fault(lint: Lint, tmp_path: Path, nodes: int) -> 
         (f"set -e\nwandb login {'0a' * 20}\ngit checkout {'0a' * 20}\n", [(2, "token")]),
         ("a &&\\\n # why\n b\n", []),
         ("X=(\n a \\\n # why\n b\n)\n", []),
+        ("#SBATCH -N 4\nset -e\nexport MASTER_ADDR=localhost\nsrun x\n", [(3, "local-master")]),
+        ("#SBATCH -N 16\nset -e\nsrun torchrun --master_addr 127.0.0.1 x\n", [(3, "local-master")]),
+        ("#SBATCH -N 2\nset -e\nsrun -N 1 torchrun --master-addr=localhost x\n", []),
+        ("#SBATCH -N 1\nset -e\nexport MASTER_ADDR=localhost\nsrun x\n", []),
+        ("#SBATCH -N 2\nset -e\nif x; then MASTER_ADDR=localhost; fi\nsrun y\n", []),
+        ("set -e\nsrun --enviroment=/e.toml x --nodez\n", [(2, "option-unknown")]),
+        ("set -e\nsrun --ntasks=none x\n", [(2, "option-value")]),
+        ("set -e\nsrun --ntasks=$N --cpu-bind none x --ntasks=none\n", []),
+        ('#SBATCH -N 2\nset -e\nsrun bash -c "torchrun --node_rank=$SLURM_NODEID x"\n', [(3, "expanded-early")]),
+        ("#SBATCH -N 2\nset -e\nsrun torchrun --node_rank=${SLURM_PROCID} x\n", [(3, "expanded-early")]),
+        ('#SBATCH -N 2\nset -e\nL="torchrun --node_rank $SLURM_NODEID"\nsrun $L x\n', [(3, "expanded-early")]),
+        ('#SBATCH -N 2\nset -e\nsrun bash -c "torchrun --node_rank=\\$SLURM_NODEID x"\n', []),
+        ("#SBATCH -N 2\nset -e\nsrun bash -c 'torchrun --node_rank=$SLURM_NODEID x'\n", []),
+        ("set -e\ntorchrun --node_rank=$SLURM_NODEID x\n", []),
+        ("set -e\nsrun x &\necho started\n", [(2, "no-wait")]),
+        ("set -e\nfor i in 1 2; do\n srun x > $i.log 2>&1 &\ndone\n", [(3, "no-wait")]),
+        ("set -e\nsrun x & wait $!\n", []),
+        ("set -e\n{ srun x; date; } &\nwait $!\n", []),
+        ("set -e\nsrun x &\nsrun y\n", []),
+        ("set -e\nsrun --environment=/e x\nsrun axolotl.cli.x y\n", [(3, "step-outside")]),
+        ("set -e\nsrun --environment=/e x\nsrun hostname\nsrun $MORE torchrun y\n", []),
+        ("#SBATCH --gpus-per-node=4\nset -e\nsrun torchrun --nproc_per_node=8 x\n", [(3, "too-many-processes")]),
+        (
+            "#SBATCH --gres=gpu:2\nset -e\nsrun torchrun --nproc-per-node 4 x\n",
+            [(1, "gres"), (3, "too-many-processes")],
+        ),
+        ("#SBATCH --gpus-per-node=gh200:4\nset -e\nsrun torchrun --nproc_per_node=4 x\n", []),
+        ("set -e\nsrun torchrun --nproc_per_node=8 x\n", []),
     ],
 )
 def test_each_fault_is_found_on_its_line(lint: Lint, text: str, found: list[tuple[int, str]]) -> None:
@@ -139,18 +169,18 @@ def test_each_fault_is_found_on_its_line(lint: Lint, text: str, found: list[tupl
 @pytest.mark.parametrize(
     ("line", "rule", "said"),
     [
-        ("#SBATCH --time=99:99:99", "directive-value", "minutes and seconds below 60"),
-        ("#SBATCH -t 12h", "directive-value", "-t 12h: the value of --time is not a time"),
-        ("#SBATCH --nodes=two", "directive-value", "is not a number of nodes"),
-        ("#SBATCH -N=2", "directive-value", "the value of --nodes"),
-        ("#SBATCH --nodes", "directive-value", "has no value"),
-        ("#SBATCH --requeue=yes", "directive-value", "takes no value"),
-        ("#SBATCH -nodes=2", "directive-value", "the value of --ntasks"),
+        ("#SBATCH --time=99:99:99", "option-value", "minutes and seconds below 60"),
+        ("#SBATCH -t 12h", "option-value", "-t 12h: the value of --time is not a time"),
+        ("#SBATCH --nodes=two", "option-value", "is not a number of nodes"),
+        ("#SBATCH -N=2", "option-value", "the value of --nodes"),
+        ("#SBATCH --nodes", "option-value", "has no value"),
+        ("#SBATCH --requeue=yes", "option-value", "takes no value"),
+        ("#SBATCH -nodes=2", "option-value", "the value of --ntasks"),
         ("#SBATCH --mem=450 G", "directive-word", "G belongs to no option"),
         ("#SBATCH —nodes=2", "directive-word", "not a dash"),
-        ("#SBATCH --node=4", "directive-unknown", "did you mean --nodes?"),
-        ("#SBATCH --cpus_per_task=4", "directive-unknown", "did you mean --cpus-per-task?"),
-        ("#SBATCH --zzyzx=4", "directive-foreign", "at its end the options of plugins"),
+        ("#SBATCH --node=4", "option-unknown", "did you mean --nodes?"),
+        ("#SBATCH --cpus_per_task=4", "option-unknown", "did you mean --cpus-per-task?"),
+        ("#SBATCH --zzyzx=4", "option-foreign", "at its end the options of plugins"),
         ("#SBATCH --job-name='a b", "directive-quote", "close it on the same line"),
         ("#SBATCH --nodes=2 \\", "directive-continued", "begin each line with #SBATCH"),
         ("# SBATCH --nodes=2", "directive-lookalike", "# SBATCH --nodes=2"),
@@ -163,14 +193,14 @@ def test_each_fault_is_found_on_its_line(lint: Lint, text: str, found: list[tupl
 def test_a_line_for_slurm_that_it_reads_otherwise_than_meant(tmp_path: Path, line: str, rule: str, said: str) -> None:
     file = tmp_path / "job.sh"
     file.write_text(f"#!/bin/bash\n{line}\nset -e\nsrun x\n")
-    found = next(finding for finding in check_script(file) if finding.rule == rule)
+    found = next(finding for finding in check_script(file, SITE) if finding.rule == rule)
     assert found.line == 2
     assert said in f"{found.what} {found.remedy}"
 
 
 @pytest.mark.parametrize("script", sorted(SOUND.iterdir()), ids=lambda path: path.stem)
 def test_a_sound_script_is_left_alone(script: Path) -> None:
-    assert check_script(script) == []
+    assert check_script(script, SITE) == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +220,23 @@ def test_a_sound_script_is_left_alone(script: Path) -> None:
 def test_what_sbatch_takes_for_no_script_is_an_error(tmp_path: Path, content: bytes, rules: set[str]) -> None:
     file = tmp_path / "job.sh"
     file.write_bytes(content)
-    assert {finding.rule for finding in check_script(file)} == rules
+    assert {finding.rule for finding in check_script(file, SITE)} == rules
+
+
+def test_processes_are_counted_against_the_gpus_of_the_site(tmp_path: Path) -> None:
+    file = tmp_path / "job.sh"
+    file.write_text("#!/bin/bash\nset -e\nsrun torchrun --nproc_per_node=8 x\n")
+    (found,) = check_script(file, SiteSlurm(gpus_per_node=4))
+    assert found.what.startswith("8 processes on each node, which has 4 GPUs")
+    assert check_script(file, SiteSlurm(gpus_per_node=8)) == []
+
+
+def test_an_option_of_srun_that_is_none_is_told_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "job.sh"
+    file.write_text("#!/bin/bash\nset -e\nsrun --enviroment=/e.toml x\n")
+    (found,) = check_script(file, SITE)
+    assert found.what == "srun has no option --enviroment: it refuses to start"
+    assert found.remedy == "did you mean --environment?"
 
 
 def test_a_log_folder_is_looked_for_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,21 +252,21 @@ def test_a_log_folder_is_looked_for_where_it_can_be(tmp_path: Path, monkeypatch:
         "/of-another-machine/logs/%j.out": False,
     }.items():
         file.write_text(f"#!/bin/bash\n#SBATCH --output={output}\nsrun x\n")
-        assert [finding.rule for finding in check_script(file)] == ["log-folder"] * missing, output
+        assert [finding.rule for finding in check_script(file, SITE)] == ["log-folder"] * missing, output
 
 
 def test_without_a_script_the_flag_is_named() -> None:
     with pytest.raises(BadInputError, match="no script is named") as caught:
-        check_script(None)
+        check_script(None, SITE)
     assert caught.value.fault.where == "--script"
 
 
 def test_a_token_is_never_repeated(tmp_path: Path) -> None:
     file = tmp_path / "job.sh"
     file.write_text("set -x\nexport HF_TOKEN=hf_EXAMPLE0000\n")
-    assert "hf_EXAMPLE0000" not in "".join(finding.model_dump_json() for finding in check_script(file))
+    assert "hf_EXAMPLE0000" not in "".join(finding.model_dump_json() for finding in check_script(file, SITE))
 
 
 def test_every_rule_says_what_to_do_and_where_that_is_written() -> None:
     for name, rule in script_rules().items():
-        assert rule.keys() - {"harmless"} == {"severity", "what", "remedy", "source"}, name
+        assert rule.keys() - {"harmless", "waits"} == {"severity", "what", "remedy", "source"}, name
