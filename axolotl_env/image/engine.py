@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -28,6 +28,7 @@ from axolotl_env.image.model import Image
 TAIL_LINES = 30
 QUIET_SECONDS = 1.0
 CLEAN_SECONDS = 60.0
+COPY_SECONDS = 300.0
 LABEL = "axolotl-env.flavour"
 # Arguments that every builder knows without ARG, and that it keeps out of image, history and cache.
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -138,24 +139,26 @@ class Engine:
         before = {image["Id"] for image in self._unnamed(flavour)}
         known = {_short(image["Id"]) for image in self._api.images(all=True)}
         buildargs = {**buildargs, **{name: os.environ[name] for name in PROXIES if os.environ.get(name)}}
-        images: list[str] = []
-        containers: set[str] = set()
         files.make_folder(log.parent)
         with tempfile.TemporaryFile(dir=log.parent) as archive, log.open("w", buffering=1) as record:
             _pack(archive, {"Dockerfile": dockerfile, **context}, links)
+            seen = _Log(record, show)
             try:
                 stream = self._api.build(
                     fileobj=archive, custom_context=True, tag=name, labels=dict(labels), buildargs=buildargs,
                     platform=platform or None, nocache=fresh, network_mode="host", rm=True, forcerm=True, decode=True,
                 )  # fmt: skip
-                _follow(stream, _Log(record, show, images, containers))
+                _follow(stream, seen)
             except BaseException:
                 # A client that is gone makes the engine give up the build.
                 show("giving up: waiting for the engine")
                 self._newest.close()
-                self._clean(flavour, before, containers | {*images} - known, last=images[-1] if images else "")
+                last = seen.images[-1] if seen.images else ""
+                if seen.copying:
+                    self._await_copy(flavour, before | {*seen.images}, last)
+                self._clean(flavour, before, seen.containers | {*seen.images} - known, last=last)
                 raise
-        return [stage for stage in before if _short(stage) not in images]
+        return [stage for stage in before if _short(stage) not in seen.images]
 
     def image(self, name: str) -> dict[str, Any]:
         """Return what the engine knows about an image that is there."""
@@ -219,6 +222,21 @@ class Engine:
             return {_short(step["Id"]) for step in self._api.history(image)}  # type: ignore[no-untyped-call]
         except NotFound:
             return set()
+
+    def _await_copy(self, flavour: str, known: set[str], last: str) -> None:
+        """Wait until the engine has the layer of a COPY: it finishes that, however long, before it gives up.
+
+        Args:
+            flavour: of the build.
+            known: ids, short or not, of the unnamed images that were there or are told in the output.
+            last: short id of the image that the layer is put on; it must stay until then.
+        """
+        started = time.monotonic()
+        while time.monotonic() - started < COPY_SECONDS:
+            new = [i["Id"] for i in self._unnamed(flavour) if not known & {i["Id"], _short(i["Id"])}]
+            if any(last in self._ancestors(image) for image in new):
+                return
+            time.sleep(0.2)
 
     def _clean(self, flavour: str, before: set[str], made: set[str], *, last: str) -> None:
         """Remove the containers and unnamed images of a build that failed, and nothing of another build.
@@ -290,14 +308,16 @@ def _pack(archive: IO[bytes], context: Mapping[str, str | Path], links: Mapping[
     archive.seek(0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Log:
-    """Where the output of a build goes: the whole to a file, each line to the user, the ids in it."""
+    """Where the output of a build goes: the whole to a file, each line to the user; and what it tells."""
 
     file: TextIO
     show: Callable[[str], None]
-    images: list[str]
-    containers: set[str]
+    images: list[str] = field(default_factory=list)
+    containers: set[str] = field(default_factory=set)
+    copying: bool = False
+    """Docker is in the middle of a COPY. Podman gives one up."""
 
 
 def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
@@ -306,6 +326,7 @@ def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     for message in stream:
         if "error" in message:
+            log.copying = False
             raise _failure(command, [*tail, partial], str(message["error"]), log.file.name)
         # Messages are pieces of output and end anywhere.
         *lines, partial = (partial + _COLOUR.sub("", str(message.get("stream") or ""))).split("\n")
@@ -313,8 +334,11 @@ def _follow(stream: Iterator[dict[str, Any]], log: _Log) -> None:
             log.file.write(f"{time.monotonic() - started:6.1f} {line}\n")
             if step := _STEP.match(line):
                 command = step["command"]
+                # As Docker's classic builder writes it; Podman's has capitals.
+                log.copying = line.startswith("Step") and command.startswith("COPY")
                 tail.clear()
             elif made := _MADE.match(line):
+                log.copying = False
                 (log.containers.add if made["running"] else log.images.append)(_short(made["id"]))
             elif line and not line.startswith((" ---> Using cache", "Removing intermediate container")):
                 tail.append(line.rstrip())

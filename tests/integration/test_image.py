@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,18 +174,22 @@ BUILD = (
 )
 
 
+def wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @contextmanager
 def building(plan: ImagePlan, engine: docker.DockerClient, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that builds, from the moment that its first container runs."""
     saved = folder / "plan.json"
     plan.save(saved)
     child = subprocess.Popen([sys.executable, "-c", BUILD, saved], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not engine.containers.list(filters={"label": f"axolotl-env.flavour={FLAVOUR}"}):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: bool(engine.containers.list(filters={"label": f"axolotl-env.flavour={FLAVOUR}"})))
     yield child
-    assert child.wait(timeout=60) != 0
+    assert child.wait(timeout=180) != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,6 +202,26 @@ def test_an_interrupted_build_leaves_nothing(
     assert left_behind(engine) == set()
     assert not engine.images.list(plan.name)
     assert not list(store.glob("**/.*"))
+
+
+def test_a_build_that_is_interrupted_in_the_middle_of_a_copy_leaves_nothing(
+    store: Path, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    if "podman" in str(engine.version()).lower():
+        pytest.skip("Podman gives a COPY up; Docker finishes it, seconds after its client has gone")
+    big = TINY.replace("RUN mkdir", "RUN head -c 500000000 /dev/zero > /big && mkdir")
+    plan = tiny_plan(store).model_copy(update={"dockerfile": f"{big}COPY --from=packages /big /big\nRUN sleep 300\n"})
+    log = store / f"logs/build-{FLAVOUR}.log"
+    with building(plan, engine, tmp_path) as child:
+        wait_for(lambda: "COPY --from=packages /big" in log.read_text())
+        child.send_signal(signal.SIGINT)
+    assert "COPY --from=packages /big" in log.read_text().splitlines()[-1], "it was not in the middle of it"
+    assert left_behind(engine) == set()
+    # By the end of another one the engine has surely finished it.
+    with building(plan, engine, tmp_path) as child:
+        wait_for(lambda: "RUN sleep 300" in log.read_text())
+        child.send_signal(signal.SIGINT)
+    assert left_behind(engine) == set()
 
 
 def test_a_failing_build_takes_nothing_from_another_of_the_same_flavour(
