@@ -7,6 +7,7 @@ all that later stages need; :func:`export_image` streams its file system where i
 
 from axolotl_env.image.build import build_image
 from axolotl_env.image.engine import export_image
+from axolotl_env.image.fit import cuda_of
 from axolotl_env.image.info import EngineInfo, engine_info
 from axolotl_env.image.inside import PROGRAMS, PYTHON
 from axolotl_env.image.model import Image
@@ -19,6 +20,7 @@ __all__ = [
     "Image",
     "ImagePlan",
     "build_image",
+    "cuda_of",
     "engine_info",
     "export_image",
     "plan_image",

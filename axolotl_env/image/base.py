@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from axolotl_env import console, files, process
-from axolotl_env.errors import WorkFailedError
+from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.records import Record
 
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -76,8 +76,7 @@ def plan_base(
         f'--extract-hook=set -- "$1" {shlex.join(packages)}\n{_FILL.read_text()}',
         suite,
     )  # fmt: skip
-    suites = [line.split()[2] for line in bootstrap_lines(mirror, suite)]
-    key = files.content_key([argv, mirror, suites, epoch, DOCKERFILE])
+    key = files.content_key([argv, mirror, _suites(mirror, suite, store), epoch, DOCKERFILE])
     # What it replaces in the store is a base of the same packages only.
     line = f"base-{suite}-{architecture}-{files.content_key(list(packages))[:6]}"
     return BasePlan(
@@ -133,7 +132,29 @@ def bootstrap(plan: BasePlan, *, fresh: bool = False) -> Path:
     return plan.tar
 
 
-@cache
+class _Suites(Record):
+    """The suites of :func:`bootstrap_lines`, and what decided on them."""
+
+    stamp: str
+    names: tuple[str, ...]
+
+
+def _suites(mirror: str, suite: str, store: Path) -> tuple[str, ...]:
+    """Return the suites to bootstrap from; apt takes half a second to tell: kept until its settings or lists change."""
+    places = (Path("/var/lib/apt/lists"), *sorted(Path("/etc/apt").rglob("*")))
+    dates = [(str(place), place.stat().st_mtime_ns) for place in places if place.exists()]
+    stamp = files.content_key([suite, os.environ.get("APT_CONFIG"), dates])
+    kept = store / "cache/suites.json"
+    with contextlib.suppress(BadInputError):  # not there, or of another version of this tool
+        if not mirror and (found := _Suites.load(kept)).stamp == stamp:
+            return found.names
+    names = tuple(line.split()[2] for line in bootstrap_lines(mirror, suite))
+    if not mirror:
+        with contextlib.suppress(BadInputError):  # a store that cannot be written is told where something is made
+            _Suites(stamp=stamp, names=names).save(kept)
+    return names
+
+
 def bootstrap_lines(mirror: str, suite: str) -> tuple[str, ...]:
     """Return the sources.list to bootstrap from: the mirror given, or what apt uses here.
 

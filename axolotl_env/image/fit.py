@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from axolotl_env.errors import Fault
@@ -56,6 +57,13 @@ class Bases(Record):
     least: Least
     keep: Mapping[str, str]
     ngc: Ngc
+
+
+def cuda_of(reference: str) -> str:
+    """Return the CUDA version in an image that is known by its name and tag (``:`` or an EDF's ``#``); "" of others."""
+    name, _, tag = reference.removeprefix("docker://").replace("#", "/").rpartition(":")
+    found = load_bases().ngc.find(name, tag)
+    return found.cuda if found else ""
 
 
 def load_bases() -> Bases:
@@ -133,9 +141,4 @@ def _said(asked: SpecifierSet) -> str:
 def versions(lines: Sequence[str]) -> dict[str, str]:
     """Return name to version of the lines ``name==version`` of a constraint file; others are passed over."""
     pairs = (re.match(r"\s*([A-Za-z0-9._-]+)\s*===?\s*([^\s;#]+)", line) for line in lines)
-    return {normal(pair[1]): pair[2] for pair in pairs if pair}
-
-
-def normal(name: str) -> str:
-    """Return a package name as locks write it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(pair[1]): pair[2] for pair in pairs if pair}

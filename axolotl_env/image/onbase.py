@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from axolotl_env import console, files, process
 from axolotl_env.errors import BadInputError, Fault, MissingError, WorkFailedError
-from axolotl_env.image.fit import ON_BASE, Bases, lacks, load_bases, misfits, normal, versions
+from axolotl_env.image.fit import ON_BASE, Bases, lacks, load_bases, misfits, versions
 from axolotl_env.image.given import BaseFacts, GivenBase, moving, parse_reference, read_base
 from axolotl_env.records import Record
 from axolotl_env.release import Flavour, Lock, Release, Sources, Wheel, find_wheel, parse_lock, resolve
@@ -123,7 +124,7 @@ def _kept(facts: BaseFacts, bases: Bases) -> dict[str, str]:
 
 def _name(requirement: str) -> str:
     try:
-        return normal(Requirement(requirement).name)
+        return canonicalize_name(Requirement(requirement).name)
     except InvalidRequirement:
         return ""
 

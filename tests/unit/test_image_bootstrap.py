@@ -63,3 +63,23 @@ def test_settings_of_this_machines_user_do_not_reach_the_scripts_of_packages(
     seen = bootstrap(plan(tmp_path, "python3")).read_text().splitlines()
     assert [line for line in seen if line.endswith("=mark")] == ["http_proxy=mark"]
     assert "SOURCE_DATE_EPOCH=1" in seen
+
+
+def test_apt_is_asked_for_the_suites_again_only_when_its_settings_changed(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    (programs / "apt-get").write_text(f'#!/bin/sh\necho asked >> "{asked}"\necho "bookworm http://debian.invalid/"\n')
+    (programs / "apt-get").chmod(0o755)
+
+    def key() -> str:
+        return plan_base("bookworm", ["python3"], "x86_64", mirror="", epoch=1, store=tmp_path).key
+
+    first = key()
+    assert key() == first
+    assert asked.read_text().count("asked") == 1
+    (programs / "apt-get").write_text(
+        (programs / "apt-get").read_text() + 'echo "bookworm-updates http://x.invalid/"\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", "/nonexistent")
+    assert key() != first

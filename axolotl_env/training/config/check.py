@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from axolotl_env import files
 from axolotl_env.edf import Environment
 from axolotl_env.errors import BadInputError, Fault, MissingError, WorkFailedError
@@ -186,24 +188,22 @@ def _packages(settings: Settings, environment: Environment | None) -> Package | 
     if image := environment or _newest(settings):
         if not (manifest := read_manifest(Path(image.image))):
             return None  # a file of another maker: nothing is known
-        return _package(Path(image.image).name, map(_normal, manifest.packages), manifest.architecture, manifest.env)
+        return _package(
+            Path(image.image).name, map(canonicalize_name, manifest.packages), manifest.architecture, manifest.env
+        )
     flavour = load_flavour(settings.flavour)
     architecture = flavour.architecture(platform.machine())
     lock = next(lock for lock in flavour.locks if lock.architecture == architecture)
-    names = {_normal(name) for name in re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)}
+    names = re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)
     if flavour.cce == "required":  # on no index, so in no lock
-        names.add("cut-cross-entropy")
+        names.append("cut-cross-entropy")
     return _package(f"flavour {flavour.name}", names, lock.architecture, flavour.env)
 
 
 def _package(image: str, names: Iterable[str], architecture: str, env: Mapping[str, str]) -> Package:
-    found = frozenset(names)
+    found = frozenset(map(canonicalize_name, names))
     # As a wheel, or in the base, which then says where.
     compiler = any(name.startswith("nvidia-cuda-nvcc") for name in found) or bool(
         {"CUDA_HOME", "CUDA_VERSION"} & {*env}
     )
     return Package(image, found, architecture, compiler)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
