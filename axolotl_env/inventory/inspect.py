@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from axolotl_env import console
 from axolotl_env.errors import BadInputError
 from axolotl_env.inventory.reading import SquashfsFile
 from axolotl_env.records import Record
-from axolotl_env.squashfs import BOM, MANIFEST, debian_packages, normal_name
+from axolotl_env.squashfs import BOM, MANIFEST, debian_packages
 
 _DIST_INFO = re.compile(r"(?:^|/)(?:site|dist)-packages/([^/]+?)-([^/-]+)\.dist-info$")
 _ENVIRONMENT, _DPKG = "etc/environment", "var/lib/dpkg/status"
@@ -138,7 +140,7 @@ def _foreign(
     squashfs: SquashfsFile, found: Mapping[str, bytes]
 ) -> tuple[dict[str, str], dict[str, str], tuple[Package, ...]]:
     matches = (_DIST_INFO.search(name) for name in squashfs.names())
-    python = {normal_name(match[1]): match[2] for match in matches if match}
+    python: dict[str, str] = {canonicalize_name(match[1]): match[2] for match in matches if match}
     facts = {
         "architecture": squashfs.architecture(),
         **{name: python.get(name, "not in it") for name in ("axolotl", "torch", "cut-cross-entropy")},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from axolotl_env.squashfs.bom import INSIDE as _BOM
 from axolotl_env.squashfs.bom import debian_packages
-from axolotl_env.squashfs.bom import normal as normal_name
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
 from axolotl_env.squashfs.integrity import incomplete, look, unchanged
 from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
@@ -33,7 +32,6 @@ __all__ = [
     "incomplete",
     "look",
     "newest",
-    "normal_name",
     "plan_squashfs",
     "read_manifest",
     "unchanged",

@@ -14,6 +14,8 @@ from email.parser import BytesHeaderParser
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from axolotl_env.image import Image
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def _python(image: Image, found: Mapping[str, bytes]) -> Iterator[Component]:
     commits = _commits(image)
     for path in sorted(path for path in found if path.endswith("/METADATA")):
         fields = BytesHeaderParser().parsebytes(found[path])
-        name, version = normal(fields["Name"]), str(fields["Version"])
+        name, version = canonicalize_name(fields["Name"]), str(fields["Version"])
         purl, hashes = PackageURL("pypi", None, name, version), image.hashes.get(name, ())
         if commit := commits.get(name):
             purl = PackageURL("github", *commit)
@@ -112,11 +114,6 @@ def _debian(found: Mapping[str, bytes]) -> Iterator[Component]:
         purl = PackageURL("deb", "debian", name, version, {"arch": architecture})
         licence = _debian_licence(found.get(f"usr/share/doc/{name}/copyright", b"").decode(errors="replace"))
         yield Component(name=name, version=version, purl=purl, bom_ref=str(purl), licenses=_licences(licence))
-
-
-def normal(name: str) -> str:
-    """Return the name of a Python package as locks write it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def debian_packages(status: str) -> list[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import posixpath
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -139,17 +140,38 @@ def _fuse_storage() -> bool:
 
 def _sources(route: Route) -> dict[str, bytes]:
     """Return the files that the bill of materials is made from, as they are in the mounted tree."""
-    script = (
-        'tar=$1; shift; for file in $*; do if [ -f "$file" ]; then echo "$file"; fi; done '
-        '| tar --create --file "$tar" --files-from -'
-    )
+    # A link is taken as what it is: an absolute one would lead out of the tree, to this machine's own files.
+    script = """
+tar=$1; shift
+for pattern; do
+    for folder in ${pattern%/*}; do
+        file=$folder/${pattern##*/}
+        if [ -L "$folder" ]; then echo "$folder"; elif [ -f "$file" ] && [ ! -L "$file" ]; then echo "$file"; fi
+    done
+done | tar --create --file "$tar" --files-from -
+"""
     # A file without a name: nobody has to remove it.
     with tempfile.TemporaryFile() as tar:
         name = f"/proc/{os.getpid()}/fd/{tar.fileno()}"
         _in_tree(route, ("sh", "-ec", script, "sh", name, *bom.SOURCES), texts={}, epoch=0)
         tar.seek(0)
         with tarfile.open(fileobj=tar) as archive:
-            return {m.name: content.read() for m in archive if m.isreg() and (content := archive.extractfile(m))}
+            links = {member.name: member.linkname for member in archive if member.issym()}
+            found = {m.name: content.read() for m in archive if m.isreg() and (content := archive.extractfile(m))}
+    return _with_links(found, links)
+
+
+def _with_links(sources: dict[str, bytes], links: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the sources with those of packages whose folder of documentation is a link to another's."""
+    found = dict(sources)
+    for link in (link for link in links if bom.is_source(f"{link}/copyright")):
+        target = link
+        for _ in range(9):  # a link to a link; no circle is followed for ever
+            if target in links:
+                target = posixpath.normpath(posixpath.join("/", target, "..", links[target]))[1:]
+        if text := sources.get(f"{target}/copyright"):
+            found[f"{link}/copyright"] = text
+    return found
 
 
 END = bytes(2 * tarfile.BLOCKSIZE)
@@ -167,12 +189,15 @@ def _entries(texts: Mapping[str, str], epoch: int) -> Iterator[bytes]:
 def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], image: Image) -> Iterator[bytes]:
     """Yield a tar stream without what an engine puts there itself, and with our files at its end."""
     sources: dict[str, bytes] = {}
+    links: dict[str, str] = {}
     with tarfile.open(fileobj=_Reader(stream), mode="r|") as tar:
         for member in tar:
             name = member.name.removeprefix("./")
             if name in added or any(fnmatchcase(name, pattern) for pattern in DROPPED):
                 continue
             yield member.tobuf(tarfile.GNU_FORMAT)
+            if member.issym():
+                links[name] = member.linkname
             content = tar.extractfile(member) if member.isreg() else None
             wanted = content and bom.is_source(name)
             while content and (chunk := content.read(files.CHUNK)):
@@ -181,7 +206,7 @@ def _rewritten(stream: Iterable[bytes], added: Mapping[str, str], image: Image) 
                 yield chunk
             if content:
                 yield bytes(-member.size % tarfile.BLOCKSIZE)
-    yield from _entries({**added, str(bom.INSIDE): bom.bill(image, sources)}, image.release.epoch)
+    yield from _entries({**added, str(bom.INSIDE): bom.bill(image, _with_links(sources, links))}, image.release.epoch)
     yield END
 
 

@@ -38,6 +38,7 @@ ENV PATH=/opt/x/bin:/bin QUOTED="a \\"b\\" 'c'" DOLLAR='$HOME'
 WORKDIR "/work dir"
 CMD ["/bin/true", "it's"]
 """
+DPKG = b"Package: %s\nVersion: 1\nArchitecture: all\nStatus: install ok installed\n"
 # A second layer on top: hides a file of the first and changes another.
 SECOND = """\
 FROM {base}
@@ -45,8 +46,8 @@ ADD more.tar /
 """
 
 
-def tar(members: dict[str, bytes | None]) -> bytes:
-    """A tar of files; None makes a character device, to be dropped on the way."""
+def tar(members: dict[str, bytes | str | None]) -> bytes:
+    """A tar of files; a str makes a link, None a character device, to be dropped on the way."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, data in members.items():
@@ -54,6 +55,8 @@ def tar(members: dict[str, bytes | None]) -> bytes:
             entry.uid, entry.gid, entry.mode = 1000, 1000, 0o755
             if data is None:
                 entry.type, entry.devmajor, entry.devminor = tarfile.CHRTYPE, 1, 3
+            elif isinstance(data, str):
+                entry.type, entry.linkname, data = tarfile.SYMTYPE, data, b""
             else:
                 entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data or b""))
@@ -75,6 +78,10 @@ def image() -> Iterator[Image]:
             "data/gone": b"g",
             "data/changed": b"old",
             ".dockerenv": b"",
+            "var/lib/dpkg/status": b"\n".join(DPKG % name for name in (b"gcc-12-base", b"libgcc-s1", b"libgcc-s1-dev")),
+            "usr/share/doc/gcc-12-base/copyright": b"Format: x\n\nFiles: *\nLicense: GPL-3+\n",
+            "usr/share/doc/libgcc-s1": "gcc-12-base",
+            "usr/share/doc/libgcc-s1-dev": "/usr/share/doc/libgcc-s1",
         }
     )
     more = tar({"data/changed": b"new", "data/.wh.gone": b""})
@@ -160,6 +167,9 @@ def test_both_routes_give_the_same_tree(image: Image, tmp_path: Path) -> None:
     write_squashfs(image, tmp_path / "a.sqsh", key="key")
     write_squashfs(image.model_copy(update={"layers": ()}), tmp_path / "b.sqsh", key="key")
     assert listing(tmp_path / "a.sqsh") == listing(tmp_path / "b.sqsh")
+    bills = [cat(tmp_path / name, "etc/axolotl-env/bom.json") for name in ("a.sqsh", "b.sqsh")]
+    assert bills[0] == bills[1]
+    assert bills[0].count("GPL-3") == 3, "the licence of a package whose documentation is another's"
 
 
 def test_the_same_image_gives_the_same_bits(routed: Image, tmp_path: Path) -> None:

@@ -188,9 +188,7 @@ def _packages(settings: Settings, environment: Environment | None) -> Package | 
     if image := environment or _newest(settings):
         if not (manifest := read_manifest(Path(image.image))):
             return None  # a file of another maker: nothing is known
-        return _package(
-            Path(image.image).name, map(canonicalize_name, manifest.packages), manifest.architecture, manifest.env
-        )
+        return _package(Path(image.image).name, manifest.packages, manifest.architecture, manifest.env)
     flavour = load_flavour(settings.flavour)
     architecture = flavour.architecture(platform.machine())
     lock = next(lock for lock in flavour.locks if lock.architecture == architecture)
