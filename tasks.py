@@ -118,14 +118,15 @@ def build_image(
 
     from axolotl_env import console
     from axolotl_env.image import plan_image
-    from axolotl_env.settings import load, load_site
+    from axolotl_env.settings import load
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
 
-    loaded = load(flavour=flavour, source=source, compression=compression).settings
-    image = plan_image(loaded, flavour=loaded.flavour, release=release, cce=cce, base=base, force=force)
-    path = Path(output).expanduser().absolute() if output else default_path(loaded, image)
+    loaded = load(flavour=flavour, source=source, compression=compression)
+    values = loaded.settings
+    image = plan_image(values, flavour=values.flavour, release=release, cce=cce, base=base, force=force)
+    path = Path(output).expanduser().absolute() if output else default_path(values, image)
     plan = plan_squashfs(
-        image, path, compression=loaded.compression, storage=load_site(loaded.site).storage, share=share,
+        image, path, compression=values.compression, storage=loaded.site.storage, share=share,
         publish=publish, force=force,
     )  # fmt: skip
     if dry_run:
@@ -305,20 +306,18 @@ def make_edf(
 
     Example: invoke make-edf --site clariden --mount '${SCRATCH}/data'
     """
-    from pathlib import Path
-
     from axolotl_env import console
     from axolotl_env.edf import plan_edf, target, write_edf
-    from axolotl_env.settings import load, load_site
+    from axolotl_env.settings import load
     from axolotl_env.squashfs import newest
 
-    loaded = load(site=site).settings
-    facts = load_site(loaded.site)
-    store = [f"{loaded.store}:{loaded.store}"] if facts.edf.mount_store and loaded.store.is_dir() else []
+    loaded = load(site=site)
+    shared = loaded.settings.store
+    store = [f"{shared}:{shared}"] if loaded.site.edf.mount_store and shared.is_dir() else []
     plan = plan_edf(
-        facts,
-        image=image or newest(loaded),
-        path=Path(output).expanduser() if output else target(name),
+        loaded.site,
+        image=image or newest(loaded.settings),
+        path=target(name, output, engine=loaded.site.edf.engine),
         profile=profile,
         mounts=(*store, *(mount or ())),
         values=set or (),
@@ -347,20 +346,22 @@ ENGINE = "whose rules: ce (production), sarus (the next engine) or both"
     iterable=["edf"],
     help={
         "edf": "name, file or folder of EDFs; may be given again (default: axolotl)",
-        "engine": f"{ENGINE} (default: ce)",
+        "engine": f"{ENGINE} (default: the site's)",
         "fix": "mend what can be mended safely (a copy is kept as .bak)",
         "rules": "list the rules, and check nothing",
         "dry_run": "with --fix: show the change, and write nothing",
+        "site": SITE,
         "json": JSON,
     },
 )
 def check_edf(
     _: Context,
     edf: list[str] | None = None,
-    engine: str = "ce",
+    engine: str = "",
     fix: bool = False,
     rules: bool = False,
     dry_run: bool = False,
+    site: str = "",
     json: bool = False,
 ) -> None:
     """[edf] Find what is wrong with an EDF, and mend it.
@@ -369,6 +370,7 @@ def check_edf(
     """
     from axolotl_env import console, findings
     from axolotl_env import edf as stage
+    from axolotl_env.settings import load
 
     if rules:
         if json:
@@ -378,11 +380,12 @@ def check_edf(
             ((rule.id, rule.severity, rule.text, rule.source) for rule in stage.rules().values()),
         )
     names = stage.named(edf or ["axolotl"])
-    for plan in stage.plan_mend(names, engine=engine) if fix else ():
+    where = load(site=site).site
+    for plan in stage.plan_mend(names, site=where, engine=engine) if fix else ():
         console.note(plan.diff.rstrip("\n"))
         if not dry_run:
             stage.write_edf(plan)
-    return findings.show(stage.check_edfs(names, engine=engine), json=json, checked=", ".join(names[:3]))
+    return findings.show(stage.check_edfs(names, site=where, engine=engine), json=json, checked=", ".join(names[:3]))
 
 
 @command(help={"edf": EDF, "engine": f"{ENGINE} (default: both)", "json": JSON})
@@ -487,10 +490,10 @@ def check_config(
             ("rule", "severity", "says", "source"),
             ((name, rule.severity, rule.text, rule.source) for name, rule in known.items()),
         )
-    settings = load(site=site, flavour=flavour).settings
-    environment = resolve(edf) if edf else None
+    loaded = load(site=site, flavour=flavour)
+    environment = resolve(edf, engine=loaded.site.edf.engine) if edf else None
     report = training.check_config(
-        config, settings, nodes=nodes, release=release, environment=environment, fix=fix, dry_run=dry_run
+        config, loaded.settings, nodes=nodes, release=release, environment=environment, fix=fix, dry_run=dry_run
     )
     if report.diff:
         console.note(report.diff.rstrip("\n"))
@@ -529,14 +532,14 @@ def check_data(
     Example: invoke check-data --data conversations.jsonl --config axolotl.yaml
     """
     from axolotl_env import training
-    from axolotl_env.settings import load, load_site
+    from axolotl_env.settings import load
 
     if fix:
         made = training.mend_data(tuple(data or ()), fix, config, force=force, dry_run=dry_run)
         training.show_rewritten(made, dry_run=dry_run)
         data = data if dry_run else [made.file]
-    where = load_site(load(site=site).settings.site)
-    training.show_data(training.check_data(tuple(data or ()), config, nodes=nodes, site=where), json=json)
+    found = training.check_data(tuple(data or ()), config, nodes=nodes, site=load(site=site).site)
+    training.show_data(found, json=json)
 
 
 @command(
@@ -587,8 +590,9 @@ def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: boo
     from axolotl_env import console
     from axolotl_env.edf import resolve
     from axolotl_env.runtime import plan_run, run_local, split_command
+    from axolotl_env.settings import load
 
-    plan = plan_run(resolve(edf), split_command(command))
+    plan = plan_run(resolve(edf, engine=load().site.edf.engine), split_command(command))
     if dry_run:
         return console.text(plan.describe())
     for hook in plan.skipped:
@@ -613,9 +617,9 @@ def estimate(_: Context, config: str = "", nodes: str = "1", site: str = "", jso
     Example: invoke estimate --config axolotl.yaml --nodes 4
     """
     from axolotl_env import console, training
-    from axolotl_env.settings import load, load_site
+    from axolotl_env.settings import load
 
-    found = training.estimate(config, nodes=nodes, site=load_site(load(site=site).settings.site))
+    found = training.estimate(config, nodes=nodes, site=load(site=site).site)
     if json:
         return console.document({**found.model_dump(mode="json"), "total": found.total})
     console.table(
@@ -675,7 +679,7 @@ def smoke_test(
     way = one_of(runtime, ("local", "slurm"), what="runtime", where="--runtime")
     job = {"time": time, "account": account, "partition": partition, "reservation": reservation}
     check_flags(way, processes=processes, data=data, force=force, nodes=nodes, **job)
-    loaded = load(site=site, time=time, account=account, partition=partition).settings
+    loaded = load(site=site, time=time, account=account, partition=partition)
     assignments = tuple(set or ())
     plan: Any
     run: Any
@@ -683,11 +687,11 @@ def smoke_test(
         from axolotl_env import slurm
 
         request = slurm.JobRequest("", nodes, reservation, edf=edf, assignments=assignments)
-        plan, run = slurm.plan_smoke_job(request, loaded, dry_run=dry_run), slurm.run_smoke_job
+        plan, run = slurm.plan_smoke_job(request, loaded.settings, dry_run=dry_run), slurm.run_smoke_job
     else:
-        reports = loaded.store / "reports"
+        reports, environment = loaded.settings.store / "reports", resolve(edf, engine=loaded.site.edf.engine)
         plan = plan_smoke(
-            resolve(edf), reports=reports, processes=processes, data=data, assignments=assignments, force=force
+            environment, reports=reports, processes=processes, data=data, assignments=assignments, force=force
         )
         run = run_smoke
     if dry_run:
@@ -727,7 +731,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
     from pathlib import Path
 
     from axolotl_env import console, findings, slurm
-    from axolotl_env.settings import load, load_site
+    from axolotl_env.settings import load
 
     if rules:
         known = slurm.script_rules()
@@ -735,8 +739,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
             return console.document([{"rule": name, **rule} for name, rule in known.items()])
         columns = ("rule", "severity", "says", "source")
         return console.table(columns, ((name, r["severity"], r["what"], r["source"]) for name, r in known.items()))
-    where = load_site(load(site=site).settings.site).slurm
-    found = slurm.check_script(Path(script).expanduser() if script else None, where)
+    found = slurm.check_script(Path(script).expanduser() if script else None, load(site=site).site.slurm)
     return findings.show(found, json=json, checked=script)
 
 

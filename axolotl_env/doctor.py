@@ -77,8 +77,8 @@ def _store(place: Place) -> str:
     return _room(_writable(place.settings.store), place.flavour.store_gb)
 
 
-def _edf_dir(_: Place) -> str:
-    return str(_writable(edf_folder()))
+def _edf_dir(place: Place) -> str:
+    return str(_writable(edf_folder(place.site.edf.engine)))
 
 
 def _mmdebstrap(_: Place) -> str:

@@ -87,14 +87,6 @@ class Settings(Record):
     )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """Settings, and for each key the layer that its value came from."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
 class SiteEdf(Record):
     """What an EDF needs on a site: mounts, hooks (annotations) and the network profile."""
 
@@ -143,6 +135,15 @@ class Site(Record):
     storage: SiteStorage = SiteStorage()
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, for each key the layer that its value came from, and the facts of the site that they name."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    site: Site
+
+
 def load_site(name: str, *, where: str = "--site") -> Site:
     """Return a site by its name in ``configs/sites``, or from a file given by path.
 
@@ -169,7 +170,7 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
     Args:
         environ: the environment; its ``AXOLOTL_ENV_*`` are a layer.
         faults_to: for a caller that has more to check: keys and values that cannot be used are added here, not raised,
-            and left out.
+            and left out. Without a site nothing more can be checked.
         flags: what the command line gave; empty values count as not given.
 
     Raises:
@@ -183,12 +184,15 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
     }
     site, giver = Settings.model_fields["site"].default, "default"
     for origin, layer in layers.items():
-        if "site" in layer:
+        if isinstance(layer.get("site"), str):
             site, giver = layer["site"], origin
-    if isinstance(site, str):
-        where = _name(giver, "site") + ("" if giver == "flag" else f" ({giver})")
-        layers = {f"site {site}": dict(load_site(site, where=where).defaults), **layers}
     found: list[Fault] = []
+    facts = unknown = None
+    try:
+        facts = load_site(site, where=_name(giver, "site") + ("" if giver == "flag" else f" ({giver})"))
+        layers = {f"site {site}": dict(facts.defaults), **layers}
+    except BadInputError as error:
+        unknown = error
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, "default")
     for origin, layer in layers.items():
@@ -201,11 +205,15 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
             layer = {key: value for key, value in layer.items() if key not in wrong}
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    if faults_to is not None:
+    if unknown and not found:
+        raise unknown
+    if unknown:
+        found += unknown.faults or [unknown.fault]
+    if facts and faults_to is not None:
         faults_to += found
-    elif found:
+    elif found or not facts:
         raise BadInputError("some settings cannot be used", faults=tuple(found), hint="invoke settings lists them")
-    return Loaded(Settings.model_validate(values), origins)
+    return Loaded(Settings.model_validate(values), origins, facts)
 
 
 def _toml(path: Path) -> dict[str, Any]:

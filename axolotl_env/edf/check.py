@@ -17,6 +17,7 @@ from axolotl_env.edf.reading import Source
 from axolotl_env.edf.resolve import Resolution, examine
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.findings import Finding, Severity
+from axolotl_env.settings import Site
 from axolotl_env.squashfs import Manifest, read_manifest
 from axolotl_env.words import one_of
 
@@ -26,7 +27,8 @@ BOTH = "both"
 def check_edfs(
     names: Sequence[str],
     *,
-    engine: str = "ce",
+    site: Site,
+    engine: str = "",
     environ: Mapping[str, str] = os.environ,
     cwd: Path | None = None,
 ) -> tuple[Finding, ...]:
@@ -34,7 +36,8 @@ def check_edfs(
 
     Args:
         names: paths or names, as :func:`axolotl_env.edf.resolve` takes them.
-        engine: ``ce``, ``sarus`` or ``both``.
+        site: where they are to be used: its engine, network profile and file systems.
+        engine: ``ce``, ``sarus`` or ``both`` instead of the site's.
         environ: the environment of the submission.
         cwd: the folder that relative paths start from.
 
@@ -43,7 +46,7 @@ def check_edfs(
     """
     if not names:
         raise BadInputError("no EDF to check", where="--edf", hint="give a name or a file")
-    return tuple(finding for finding, _ in inspect(names, engine=engine, environ=environ, cwd=cwd))
+    return tuple(finding for finding, _ in inspect(names, site=site, engine=engine, environ=environ, cwd=cwd))
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,14 @@ class Survey:
     warnings: tuple[Fault, ...]
 
 
-def survey(name: str, *, engine: str, environ: Mapping[str, str] = os.environ) -> Survey:
-    """Look at an EDF as one engine does, and return what is wrong instead of raising it.
-
-    Raises:
-        BadInputError: there is no such engine.
-    """
-    one_of(engine, engines(), what="engine", where="site: edf.engine")
-    one = engines()[engine]
+def survey(name: str, *, site: Site, environ: Mapping[str, str] = os.environ) -> Survey:
+    """Look at an EDF as the site's engine does, and return what is wrong instead of raising it."""
+    one = engines()[site.edf.engine]
     resolution = examine(name, environ=environ, engine=one, cwd=Path.cwd())
-    told = list(problems(resolution, engine=one, environ=environ))
+    told = list(problems(resolution, site=site, engine=one, environ=environ))
     stopping = len(resolution.problems)
     # The first are the reader's own: whatever their rule says, they stop it.
-    severities = ["error"] * stopping + [rules()[problem.rule].severity_for(engine) for problem in told[stopping:]]
+    severities = ["error"] * stopping + [rules()[problem.rule].severity_for(one.name) for problem in told[stopping:]]
     return Survey(
         draft=resolution.draft,
         mounts_known=all(p.words.get("key", "mounts") not in ("mounts", "base_environment") for p in told[:stopping]),
@@ -87,6 +85,7 @@ def survey(name: str, *, engine: str, environ: Mapping[str, str] = os.environ) -
 def inspect(
     names: Sequence[str],
     *,
+    site: Site,
     engine: str,
     environ: Mapping[str, str],
     cwd: Path | None = None,
@@ -96,6 +95,7 @@ def inspect(
 
     ``known`` keeps the files that were read, and may hold texts that are not in their files yet.
     """
+    engine = engine or site.edf.engine
     one_of(engine, (*engines(), BOTH), what="engine", where="--engine")
     chosen = list(engines().values()) if engine == BOTH else [engines()[engine]]
     manifests: dict[str, Manifest | None] = {}
@@ -104,7 +104,7 @@ def inspect(
     for name in dict.fromkeys(names):
         for one in chosen:
             resolution = examine(name, environ=environ, engine=one, cwd=cwd or Path.cwd(), known=known)
-            for problem in problems(resolution, engine=one, environ=environ, manifests=manifests):
+            for problem in problems(resolution, site=site, engine=one, environ=environ, manifests=manifests):
                 where = f"{problem.place}:{problem.place.column}"
                 found.setdefault((problem.rule, where, problem.text), []).append((one, problem))
     findings = [(finding(told, of=len(chosen)), told[0][1]) for told in found.values()]
@@ -114,6 +114,7 @@ def inspect(
 def problems(
     resolution: Resolution,
     *,
+    site: Site,
     engine: Engine,
     environ: Mapping[str, str],
     manifests: dict[str, Manifest | None] | None = None,
@@ -129,7 +130,7 @@ def problems(
                 manifests[image] = read_manifest(Path(image)) if image.startswith("/") else None
             except BadInputError as error:
                 found.append(Problem("manifest", Place(error.fault.where), {"detail": error.fault.what}))
-        subject = Subject(resolution, resolution.draft, engine, environ, manifests[image])
+        subject = Subject(resolution, resolution.draft, engine, environ, manifests[image], site)
         for check in dict.fromkeys(CHECKS.values()):
             found += check(subject)
     return found

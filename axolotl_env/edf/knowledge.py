@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from functools import cache
 
 from axolotl_env.edf.model import DATA
+from axolotl_env.image import cuda_of
 from axolotl_env.records import Record
+from axolotl_env.squashfs import Manifest
 from axolotl_env.words import one_of
 
 PROFILES = DATA / "profiles"
@@ -79,8 +81,6 @@ class Facts(Record):
 
     annotations: Annotations
     images: Mapping[str, str]
-    purged: Mapping[str, int]
-    """Folder: days after which a file that nobody read is deleted."""
     hidden: Mapping[str, tuple[str, ...]]
     variables: Variables
 
@@ -96,11 +96,15 @@ def own_network(image: str) -> bool:
     return bool(re.search(facts().images["own_network"], image))
 
 
-def cuda_major(packages: Mapping[str, str]) -> str:
-    """Return the CUDA major version that an image's packages are built for ("13"); "" if none."""
+def cuda_major(image: str, manifest: Manifest | None) -> str:
+    """Return the CUDA major version of an image ("13"), by its manifest or its name; "" if none, or not known."""
+    if manifest is None:
+        return cuda_of(image).partition(".")[0]
+    packages = manifest.packages
     if found := re.search(r"\+cu(\d\d)", packages.get("torch", "")):
         return found[1]
     if version := packages.get("nvidia-cuda-runtime"):
         return version.partition(".")[0]
     names = (re.fullmatch(r"nvidia-cuda-runtime-cu(\d+)", name) for name in packages)
-    return next((found[1] for found in names if found), "")
+    # A base of NVIDIA's has CUDA from Debian packages, and says so in a variable.
+    return next((found[1] for found in names if found), manifest.env.get("CUDA_VERSION", "").partition(".")[0])

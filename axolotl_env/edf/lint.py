@@ -12,6 +12,7 @@ from axolotl_env.edf.problems import Change, KeyPath, Place, Problem
 from axolotl_env.edf.reading import Source
 from axolotl_env.edf.resolve import Resolution
 from axolotl_env.edf.shape import elements, leaves
+from axolotl_env.settings import Site
 from axolotl_env.squashfs import Manifest
 
 
@@ -24,11 +25,12 @@ class Subject:
     engine: Engine
     environ: Mapping[str, str]
     manifest: Manifest | None
+    site: Site
 
     @cached_property
     def cuda(self) -> str:
         """CUDA major version of the image; "" if it holds none or nothing is known."""
-        return cuda_major(self.manifest.packages) if self.manifest else ""
+        return cuda_major(self.edf.image, self.manifest)
 
     def on(self, annotation: str) -> bool:
         """Say whether a switch is on."""

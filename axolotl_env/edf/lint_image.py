@@ -40,7 +40,7 @@ def image_file(subject: Subject) -> Iterator[Problem]:
             yield subject.problem("image-missing", "image", image=image)
         elif not sarus and (why := damaged(Path(image))):
             yield subject.problem("image-not-squashfs", "image", image=image, why=why)
-    for folder, days in facts().purged.items():
+    for folder, days in subject.site.storage.purged.items():
         if image.startswith(f"{folder}/"):
             yield subject.problem("image-purged", "image", image=image, days=str(days))
 
@@ -102,7 +102,7 @@ def variant(subject: Subject) -> Iterator[Problem]:
     elif value.startswith("cuda") and value[4:].isdigit():
         if subject.cuda and value[4:] != subject.cuda:
             yield subject.problem("variant-mismatch", key, f"cuda{subject.cuda}", value=value, major=subject.cuda)
-        elif not subject.manifest:
+        elif not (subject.manifest or subject.cuda):
             yield subject.problem("variant-unchecked", key, value=value)
 
 

@@ -1,4 +1,4 @@
-"""Checks of NCCL's and libfabric's variables against what the hook sets (``edf/profiles/hook.toml``)."""
+"""Checks of NCCL's and libfabric's variables against what the hook sets, by the site's profile (``edf/profiles``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from axolotl_env.edf.problems import Problem
 def network(subject: Subject) -> Iterator[Problem]:
     """Compare each variable with the hook's value, and with its maximum even where no hook is on."""
     repeated = []
-    for name, advice in network_profile("hook").variables.items():
+    for name, advice in network_profile(subject.site.edf.network_profile or "hook").variables.items():
         value = subject.edf.env.get(name, "")
         if not value:
             continue

@@ -38,7 +38,8 @@ def swallowed_keys(subject: Subject) -> Iterator[Problem]:
 @finds("entrypoint-unstated", "devices-undocumented")
 def unstated(subject: Subject) -> Iterator[Problem]:
     """Find keys that the engines see differently."""
-    if "entrypoint" not in subject.resolution.places:
+    # Without an image there is no entrypoint either.
+    if subject.edf.image and "entrypoint" not in subject.resolution.places:
         # As it is now: what an engine takes it to be when it is not there.
         change = Change(("entrypoint",), subject.engine.entrypoint)
         yield replace(subject.problem("entrypoint-unstated", "entrypoint"), change=change)

@@ -13,10 +13,16 @@ from axolotl_env.edf.problems import KeyPath
 from axolotl_env.edf.reading import Source, parse
 from axolotl_env.edf.writing import EdfPlan
 from axolotl_env.errors import BadInputError
+from axolotl_env.settings import Site
 
 
 def plan_mend(
-    names: Sequence[str], *, engine: str = "ce", environ: Mapping[str, str] = os.environ, cwd: Path | None = None
+    names: Sequence[str],
+    *,
+    site: Site,
+    engine: str = "",
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
 ) -> tuple[EdfPlan, ...]:
     """Return a plan for each file (an EDF or a base of one) in which something can be mended.
 
@@ -25,7 +31,7 @@ def plan_mend(
     """
     sources: dict[Path, Source] = {}
     originals: dict[Path, str] = {}
-    while changed := _mended(names, sources, engine=engine, environ=environ, cwd=cwd):
+    while changed := _mended(names, sources, site=site, engine=engine, environ=environ, cwd=cwd):
         for path in changed:
             originals.setdefault(path, sources[path].text)
         sources |= changed
@@ -35,12 +41,18 @@ def plan_mend(
 
 
 def _mended(
-    names: Sequence[str], sources: dict[Path, Source], *, engine: str, environ: Mapping[str, str], cwd: Path | None
+    names: Sequence[str],
+    sources: dict[Path, Source],
+    *,
+    site: Site,
+    engine: str,
+    environ: Mapping[str, str],
+    cwd: Path | None,
 ) -> dict[Path, Source]:
     """Return the files of ``sources`` that change, each with one change to a key: the next may build on it."""
     texts: dict[Path, str] = {}
     done: set[tuple[Path, KeyPath]] = set()
-    for _, problem in inspect(names, engine=engine, environ=environ, cwd=cwd, known=sources):
+    for _, problem in inspect(names, site=site, engine=engine, environ=environ, cwd=cwd, known=sources):
         path, change = Path(problem.place.path), problem.change
         if not change or (path, change.key) in done:
             continue

@@ -74,8 +74,8 @@ class Resolution:
 def resolve(
     name_or_path: str,
     *,
+    engine: str,
     environ: Mapping[str, str] = os.environ,
-    engine: str = "ce",
     cwd: Path | None = None,
 ) -> Environment:
     """Return what an EDF means.
@@ -83,8 +83,8 @@ def resolve(
     Args:
         name_or_path: a path (absolute, ``./relative`` or ending in ``.toml``), or a name of the search path:
             ``EDF_PATH``, else ``~/.edf``.
+        engine: ``ce`` (production) or ``sarus`` (Sarus Suite): the site's.
         environ: the environment of the submission: fills variables, holds ``EDF_PATH`` and ``HOME``.
-        engine: ``ce`` (production) or ``sarus`` (Sarus Suite).
         cwd: the folder that relative paths start from: the caller's, not the EDF's.
 
     Raises:

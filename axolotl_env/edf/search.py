@@ -35,21 +35,28 @@ def named(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def edf_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def edf_folder(engine: str, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder that EDFs are written to: the first that the engine looks in for a bare name."""
-    return search_path(environ, engines()["ce"])[0]
+    return search_path(environ, engines()[engine])[0]
 
 
-def target(name: str) -> Path:
-    """Return the file that a name stands for in the EDF folder.
+def target(name: str, output: str, *, engine: str) -> Path:
+    """Return the file to write: ``output``, or what a name stands for in the EDF folder.
 
     Raises:
-        BadInputError: it is no name, or one that the engines would take for a path.
+        BadInputError: it is no name, or one that the engines would take for a path; the folder of ``output`` is not
+            there, which is more often a typo than a wish.
     """
+    if output:
+        path = Path(output).expanduser()
+        if not files.kind(path.parent):
+            hint = "make it, or give another --output"
+            raise BadInputError("this folder does not exist", where=str(path.parent), hint=hint)
+        return path
     if not re.fullmatch(r"[A-Za-z0-9][\w+-]*(\.[\w+-]+)*", name) or name.endswith(".toml"):
         hint = f"--name {Path(name).stem}" if name.endswith(".toml") else "--output takes a path"
         raise BadInputError(f"{name!r} is not the name of an EDF", where="--name", hint=hint)
-    return edf_folder() / f"{name}.toml"
+    return edf_folder(engine) / f"{name}.toml"
 
 
 def locate(name: str, *, environ: Mapping[str, str], engine: Engine, cwd: Path, at: Place) -> Path | Problem:

@@ -44,7 +44,9 @@ def shape(source: Source, engine: Engine) -> Iterator[Problem]:
                     yield Problem("swallowed-key", source.place(key, name), {"key": name, "table": key})
                 elif not isinstance(item, str):
                     yield _wrong(source, (key, name), (str,), item)
-    if engine.needs_image and "image" not in source.data and "base_environment" not in source.data:
+    if not source.data:
+        yield Problem("empty", Place(source.path))
+    elif engine.needs_image and "image" not in source.data and "base_environment" not in source.data:
         yield Problem("image-or-base", Place(source.path))
     if not engine.annotations_of_any_type:
         for names, item in leaves(source.data.get("annotations", {})):

@@ -120,7 +120,7 @@ def plan_edf(
         Item(("writable",), True),
         # An image with a network stack of its own sets its variables in its entrypoint.
         Item(("entrypoint",), own_network(str(image))),
-        *_annotations(site, manifest, own_network=own_network(str(image))),
+        *_annotations(site, cuda_major(str(image), manifest), own_network=own_network(str(image))),
         *_network(chosen),
     ]
     more, faults = asked(values, annotations, unset)
@@ -175,14 +175,13 @@ def _is_file_name(image: Path | str) -> bool:
     return isinstance(image, Path) or image.startswith(("/", ".", "~")) or image.endswith(".sqsh")
 
 
-def _annotations(site: Site, manifest: Manifest | None, *, own_network: bool) -> Iterator[Item]:
-    major = cuda_major(manifest.packages) if manifest else ""
+def _annotations(site: Site, major: str, *, own_network: bool) -> Iterator[Item]:
     for name, value in site.edf.annotations.items():
         if own_network:
             # Such an image takes neither hook.
             fitting = "false" if name == CXI else None
         elif name == VARIANT and major and value.startswith("cuda"):
-            # The plugin is built for one CUDA; the image's own packages tell which.
+            # The plugin is built for one CUDA: the image's.
             fitting = f"cuda{major}"
         else:
             fitting = value
@@ -280,7 +279,8 @@ def _warnings(
     said, errors = [], {}
     for name, engine in engines().items():
         resolution = examine_source(source, environ=environ, engine=engine, cwd=Path.cwd())
-        found = [(p, rules()[p.rule].severity_for(name)) for p in problems(resolution, engine=engine, environ=environ)]
+        told = problems(resolution, site=site, engine=engine, environ=environ)
+        found = [(problem, rules()[problem.rule].severity_for(name)) for problem in told]
         errors[name] = [problem.text for problem, severity in found if severity == "error"]
         if name == site.edf.engine:
             said = [f"{problem.text}: {problem.remedy}" for problem, severity in found if severity != "note"]

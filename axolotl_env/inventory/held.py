@@ -13,7 +13,7 @@ from axolotl_env.errors import BadInputError, UserError
 from axolotl_env.image import ImagePlan, plan_image
 from axolotl_env.records import Record
 from axolotl_env.release import load_release
-from axolotl_env.settings import Settings
+from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import Manifest, incomplete, plan_squashfs, read_manifest
 
 _BASE_DIGEST = "org.opencontainers.image.base.digest"
@@ -52,7 +52,7 @@ COLUMNS = ("file", "release", "commit", "flavour", "architecture", "cce", "date"
 
 def list_images(settings: Settings) -> list[Held]:
     """Return what ``build-image`` put into the store, the newest first."""
-    used = _used()
+    used = _used(load_site(settings.site).edf.engine)
 
     @cache
     def plan(flavour: str, cce: str, source: str) -> ImagePlan:
@@ -110,12 +110,12 @@ def _state(
     return ("current", "") if current else ("stale", "what it is made from has changed")
 
 
-def _used() -> dict[Path, list[str]]:
+def _used(engine: str) -> dict[Path, list[str]]:
     """Return the EDFs of the search path by the squashfs that they start; one that cannot be read starts none."""
     found: dict[Path, list[str]] = {}
     for edf in all_edfs():
         try:
-            image = resolve(str(edf)).image
+            image = resolve(str(edf), engine=engine).image
         except BadInputError:
             continue
         if image.startswith("/"):

@@ -183,7 +183,7 @@ def _place(
             console.warn(f"the limits of the cluster are not known here: {error}")
     if nodes:
         faults += _site_faults(nodes, settings, site)
-    seen = survey(request.edf, engine=site.edf.engine, environ=environ)
+    seen = survey(request.edf, site=site, environ=environ)
     for warning in seen.warnings:
         console.warn(f"{warning.where}: {warning.what}")
     faults += seen.faults

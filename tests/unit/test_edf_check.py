@@ -14,10 +14,11 @@ from axolotl_env.edf import check_edfs, named, plan_mend, rules, show_edf, write
 from axolotl_env.edf.lint import CHECKS
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
-from axolotl_env.settings import ROOT
+from axolotl_env.settings import ROOT, SiteEdf, SiteStorage, load_site
 from tests.conftest import Invoke
 from tests.unit.edf_helpers import TUTORIAL, planned, squashfs
 
+SITE = load_site("clariden")
 ENVIRON = {"HOME": "/users/alice", "SCRATCH": "/s", "USER": "alice"}
 
 HEAD = 'image = "{image}"\nentrypoint = false\n'
@@ -26,6 +27,8 @@ AWS = HEAD + '[annotations]\ncom.hooks.aws_ofi_nccl.enabled = "true"\ncom.hooks.
 # rule, engine, the EDF, line:column of the finding (0: the file as a whole), and what --fix makes of that line.
 CASES: list[tuple[str, str, str, str, str | None]] = [
     ("not-toml", "ce", "image = \n", "1:9", None),
+    ("empty", "ce", "# nothing yet\n", "0:0", None),
+    ("empty", "sarus", "", "0:0", None),
     ("unknown-key", "ce", HEAD + 'mount = ["/a:/b"]\n', "3:1", None),
     ("unknown-key", "sarus", 'image = "u:1"\nentrypoint = false\n[environment]\nA = "1"\n', "3:1", None),
     ("swallowed-key", "ce", HEAD + '[env]\nA = "1"\nworkdir = "/w"\n', "5:1", None),
@@ -134,7 +137,7 @@ def fill(tmp_path: Path) -> dict[str, str]:
 
 
 def check(path: Path, engine: str = "ce", **environ: str) -> tuple[Finding, ...]:
-    return check_edfs([str(path)], engine=engine, environ={**ENVIRON, **environ})
+    return check_edfs([str(path)], site=SITE, engine=engine, environ={**ENVIRON, **environ})
 
 
 def written(folder: Path, text: str) -> Path:
@@ -154,7 +157,7 @@ def test_a_rule_finds_its_case_and_mends_it_if_it_can(
     assert found[0].file == str(path)
     assert "{" not in found[0].what.replace("${", "") + found[0].source
     before = path.read_text()
-    for plan in plan_mend([str(path)], engine=engine, environ={**ENVIRON, "PATH": "/bin"}):
+    for plan in plan_mend([str(path)], site=SITE, engine=engine, environ={**ENVIRON, "PATH": "/bin"}):
         write_edf(plan)
     if fixed is None:
         still = [f for f in check(path, engine, PATH="/bin") if f.rule == rule]
@@ -181,7 +184,7 @@ def test_an_edf_of_ours_breaks_no_rule(tmp_path: Path, site: str, profile: str) 
 
 def test_an_edf_of_ours_for_a_registrys_image_is_right_for_both_engines(tmp_path: Path) -> None:
     write_edf(planned(tmp_path / "axolotl.toml", "nvcr.io/nvidia/pytorch:26.01-py3"))
-    assert [f.rule for f in check(tmp_path / "axolotl.toml", "both")] == ["variant-unchecked"]
+    assert check(tmp_path / "axolotl.toml", "both") == ()
 
 
 def test_the_tutorials_edf_has_the_warnings_of_the_tutorial_and_fix_mends_them(tmp_path: Path) -> None:
@@ -200,11 +203,11 @@ def test_the_tutorials_edf_has_the_warnings_of_the_tutorial_and_fix_mends_them(t
         ("network-too-large", "env.FI_CXI_DEFAULT_TX_SIZE"),
         ("network-stale", "env.FI_CXI_COMPAT"),
     ]
-    for plan in plan_mend([str(path)], environ=ENVIRON):
+    for plan in plan_mend([str(path)], site=SITE, environ=ENVIRON):
         write_edf(plan)
     assert warnings() == []
     assert "# Put this or replace it with an updated axolotl image\n" in path.read_text()
-    assert plan_mend([str(path)], environ=ENVIRON) == ()
+    assert plan_mend([str(path)], site=SITE, environ=ENVIRON) == ()
 
 
 def test_a_fault_of_a_base_is_told_and_mended_there(tmp_path: Path) -> None:
@@ -213,14 +216,14 @@ def test_a_fault_of_a_base_is_told_and_mended_there(tmp_path: Path) -> None:
     base.write_text(f'image = "{image}"\nentrypoint = false\nmounts = ["/a"] # theirs\n')
     path = written(tmp_path, f'base_environment = ["{base}"]\n')
     assert [(f.rule, f.where) for f in check(path)] == [("mount-one-path", f"{base}:3:11")]
-    (plan,) = plan_mend([str(path)], environ=ENVIRON)
+    (plan,) = plan_mend([str(path)], site=SITE, environ=ENVIRON)
     write_edf(plan)
     assert base.read_text().endswith('mounts = ["/a:/a"] # theirs\n')
 
 
 def test_one_value_with_two_faults_is_mended_of_both_at_once(tmp_path: Path) -> None:
     path = written(tmp_path, f'image = "{squashfs(tmp_path)}"\nentrypoint = false\nmounts = ["/data/$USER"]\n')
-    (plan,) = plan_mend([str(path)], environ=ENVIRON)
+    (plan,) = plan_mend([str(path)], site=SITE, environ=ENVIRON)
     assert tomllib.loads(plan.text)["mounts"] == ["/data/${USER}:/data/${USER}"]
 
 
@@ -230,7 +233,7 @@ def test_what_cannot_be_mended_in_place_stays_a_finding_and_the_rest_is_mended(t
         'annotations.com.hooks.cxi.enabled = "1"\nimage = "{image}"\nentrypoint = false\n'
     )
     path = written(tmp_path, text.format(image=squashfs(tmp_path)))
-    (plan,) = plan_mend([str(path)], environ=ENVIRON)
+    (plan,) = plan_mend([str(path)], site=SITE, environ=ENVIRON)
     write_edf(plan)
     assert [f.rule for f in check(path)] == ["network-stale"]
     assert tomllib.loads(path.read_text())["env"] == {"A": "1", "NCCL_CROSS_NIC": "1"}
@@ -283,6 +286,21 @@ def test_an_image_on_scratch_is_told_the_days(tmp_path: Path) -> None:
     found = {f.rule: f for f in check(path)}
     assert found.keys() == {"image-missing", "image-purged"}
     assert "14 days" in found["image-purged"].what
+
+
+def test_what_the_site_is_like_decides_what_is_told(tmp_path: Path) -> None:
+    """Days, engine and network are the site's: of another one all three are different."""
+    text = AWS.format(image="/flash/x.sqsh") + '[env]\nNCCL_CROSS_NIC = "1"\n'
+    path = written(tmp_path, text)
+    other = SITE.model_copy(
+        update={
+            "edf": SiteEdf(engine="sarus", network_profile="none"), "storage": SiteStorage(purged={"/flash": 3}),
+        }
+    )  # fmt: skip
+    ours = {f.rule for f in check_edfs([str(path)], site=SITE, environ=ENVIRON)}
+    theirs = {f.rule for f in check_edfs([str(path)], site=other, environ=ENVIRON)}
+    assert ours - theirs == {"network-stale"}
+    assert theirs - ours == {"image-file", "image-purged"}
 
 
 def test_a_variable_that_is_not_set_is_not_told_as_a_missing_image(tmp_path: Path) -> None:
@@ -339,7 +357,7 @@ def test_no_content_whatever_makes_the_checker_raise(tmp_path: Path, content: by
     path.write_bytes(content)
     for finding in check(path, "both"):
         assert finding.rule in rules()
-    plan_mend([str(path)], engine="both", environ=ENVIRON)
+    plan_mend([str(path)], site=SITE, engine="both", environ=ENVIRON)
 
 
 TYPES = st.recursive(
@@ -362,7 +380,7 @@ def test_no_type_whatever_makes_the_checker_raise(tmp_path: Path, values: dict[s
     path.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
     tomllib.loads(path.read_text())
     check(path, "both")
-    plan_mend([str(path)], engine="both", environ=ENVIRON)
+    plan_mend([str(path)], site=SITE, engine="both", environ=ENVIRON)
 
 
 # ── names, show, commands ─────────────────────────────────────────────────────────────────────────────────

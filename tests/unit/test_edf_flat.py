@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from axolotl_env.edf import Environment, Mount, check_edfs, flat, resolve
+from axolotl_env.settings import load_site
 
 SAME = {"name", "path", "origins"}
 """Of the file, not of its meaning."""
@@ -28,12 +29,12 @@ def test_bases_variables_and_relative_paths_are_filled(tmp_path: Path) -> None:
         f'base_environment = ["{base}"]\n[env]\nB = "$${{HOME}} ${{DATA}} 100$"\nC = \'\'\n'
         '[annotations.com.hooks.cxi]\nenabled = "true"\n'
     )
-    environment = resolve(str(edf), environ={"DATA": "/d"}, cwd=tmp_path)
+    environment = resolve(str(edf), engine="ce", environ={"DATA": "/d"}, cwd=tmp_path)
     again = read_again(environment, tmp_path)
     assert again.model_dump(exclude=SAME) == environment.model_dump(exclude=SAME)
     assert again.env == {"A": "1", "B": "${HOME} /d 100$", "C": ""}
     assert again.image == f"{tmp_path}/x.sqsh"
-    findings = check_edfs([str(tmp_path / "copy.toml")], environ={})
+    findings = check_edfs([str(tmp_path / "copy.toml")], site=load_site("local"), environ={})
     assert [finding.rule for finding in findings if finding.severity == "error"] == ["image-missing"]
 
 

@@ -295,7 +295,7 @@ def test_every_value_tells_its_file_and_line(home: Path) -> None:
         '[env]\nX = """\nlong"""\nA = "x"\n'
         '[annotations.com.hooks]\ncxi.enabled = "true"\n'
     )
-    origins = resolve("top", environ={**ENVIRON, "HOME": str(home)}).origins
+    origins = resolve("top", engine="ce", environ={**ENVIRON, "HOME": str(home)}).origins
     top, base = f"{home}/.edf/top.toml", f"{home}/.edf/b1.toml"
     assert origins == {
         "image": f"{base}:1",
@@ -315,7 +315,7 @@ def test_all_faults_of_a_file_and_its_bases_are_raised_at_once(home: Path) -> No
         'base_environment = ["bad", "b11"]\nentrypoint = "yes"\n[envs]\nB = 1\n[env]\nimage = 3\n'
     )
     with pytest.raises(BadInputError) as caught:
-        resolve("top", environ={**ENVIRON, "HOME": str(home)})
+        resolve("top", engine="ce", environ={**ENVIRON, "HOME": str(home)})
     top, bad = f"{home}/.edf/top.toml", f"{home}/.edf/bad.toml"
     where = {fault.where: fault for fault in caught.value.faults}
     assert where.keys() == {f"{top}:1", f"{top}:2", f"{top}:3", f"{top}:6", f"{bad}:2", f"{bad}:4"}
@@ -331,7 +331,7 @@ def test_what_is_no_text_is_an_error_with_a_line(tmp_path: Path, content: bytes)
     path = tmp_path / "x.toml"
     path.write_bytes(content)
     with pytest.raises(BadInputError) as caught:
-        resolve(str(path), environ=ENVIRON)
+        resolve(str(path), engine="ce", environ=ENVIRON)
     assert caught.value.faults[0].where.startswith(str(path))
 
 
@@ -340,7 +340,7 @@ def test_the_image_given_for_the_edf_is_not_read_through(tmp_path: Path) -> None
     with path.open("wb") as file:
         file.truncate(20 << 30)
     with pytest.raises(BadInputError) as caught:
-        resolve(str(path), environ=ENVIRON)
+        resolve(str(path), engine="ce", environ=ENVIRON)
     assert "not an EDF" in caught.value.faults[0].what
 
 

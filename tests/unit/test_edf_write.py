@@ -342,15 +342,45 @@ def test_a_folder_and_a_name_without_toml_are_refused(tmp_path: Path, image: Pat
 @pytest.mark.parametrize("name", ["axolotl.toml", "../x", "a/b", "", "-x", ".hidden", "a b"])
 def test_a_name_that_the_engines_would_not_look_up_is_refused(name: str) -> None:
     with pytest.raises(BadInputError, match="not the name of an EDF"):
-        target(name)
+        target(name, "", engine="ce")
 
 
 def test_a_name_is_written_where_the_engine_looks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDF_PATH", f"{tmp_path}:/other")
-    assert target("axolotl-0.19.0") == tmp_path / "axolotl-0.19.0.toml"
+    assert target("axolotl-0.19.0", "", engine="ce") == tmp_path / "axolotl-0.19.0.toml"
     monkeypatch.delenv("EDF_PATH")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert target("a") == tmp_path / ".edf/a.toml"
+    assert target("a", "", engine="ce") == tmp_path / ".edf/a.toml"
+    # The next engine takes EDF_PATH for one folder.
+    monkeypatch.setenv("EDF_PATH", f"{tmp_path}:/other")
+    assert target("a", "", engine="sarus") == Path(f"{tmp_path}:/other/a.toml")
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="does not exist") as caught:
+        target("a", str(tmp_path / "no such folder/a.toml"), engine="ce")
+    assert caught.value.fault.where == str(tmp_path / "no such folder")
+    assert target("a", str(tmp_path / "b.toml"), engine="ce") == tmp_path / "b.toml"
+
+
+@pytest.mark.parametrize(
+    ("image", "variant"),
+    [
+        ("nvcr.io/nvidia/pytorch:24.07-py3", "cuda12"),
+        ("nvcr.io#nvidia/pytorch:24.07-py3", "cuda12"),
+        ("nvcr.io/nvidia/pytorch:26.01-py3", "cuda13"),
+        ("example.org/alice/trainer:1", "cuda13"),
+    ],
+)
+def test_the_plugin_is_that_of_the_cuda_of_an_image_that_is_known_by_its_name(
+    path: Path, image: str, variant: str
+) -> None:
+    assert f'com.hooks.aws_ofi_nccl.variant = "{variant}"' in planned(path, image).text
+
+
+def test_the_plugin_is_that_of_the_cuda_that_a_base_of_nvidias_tells_by_a_variable(path: Path, tmp_path: Path) -> None:
+    image = squashfs(tmp_path, torch="2.4.0a0+3bcc3cddb5.nv24.07", env={"CUDA_VERSION": "12.5.0.23"})
+    assert 'com.hooks.aws_ofi_nccl.variant = "cuda12"' in planned(path, image).text
 
 
 def test_an_unknown_profile_names_the_nearest(path: Path, image: Path) -> None:

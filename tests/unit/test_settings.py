@@ -71,3 +71,13 @@ def test_a_settings_file_that_is_not_toml_is_named(user_file: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         settings.load(environ(user_file))
     assert caught.value.fault.where == str(user_file)
+
+
+def test_an_unknown_site_hides_no_other_fault(user_file: Path) -> None:
+    user_file.write_text('site = "claridn"\nacount = "a000"\n')
+    with pytest.raises(BadInputError) as caught:
+        settings.load(environ(user_file), partition="debug")
+    assert {fault.where: fault.hint for fault in caught.value.faults} == {
+        f"site ({user_file})": "did you mean clariden?",
+        f"acount ({user_file})": "did you mean account?",
+    }

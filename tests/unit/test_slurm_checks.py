@@ -385,7 +385,7 @@ def test_the_smoke_test_refuses_a_key_that_it_cannot_set(place: Place) -> None:
     with pytest.raises(BadInputError, match="top of its config only"):
         plan_smoke_job(request, place.settings, dry_run=True, environ=place.environ)
     with pytest.raises(BadInputError, match="top of its config only"):
-        plan_smoke(resolve(str(place.edf)), reports=place.folder, assignments=request.assignments)
+        plan_smoke(resolve(str(place.edf), engine="ce"), reports=place.folder, assignments=request.assignments)
 
 
 def test_the_rules_of_check_config_hold_for_a_job_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
