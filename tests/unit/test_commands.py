@@ -13,7 +13,7 @@ import pytest
 from invoke import Program, Task
 
 import tasks
-from tests.conftest import ROOT, Invoke
+from tests.conftest import ROOT, Invoke, run_invoke
 from tests.unit.edf_helpers import SQUASHFS
 
 GROUPS = ("image", "edf", "inputs", "jobs", "project")
@@ -65,8 +65,8 @@ def test_help_shows_the_docstring_and_every_flag(command: str, capsys: pytest.Ca
         assert f"--{argument.name.replace('_', '-')}" in shown
 
 
-def test_the_list_names_every_command_and_its_group(invoke: Invoke) -> None:
-    shown = invoke("--list")
+def test_the_list_names_every_command_and_its_group() -> None:
+    shown = run_invoke("--list")
     assert shown.returncode == 0, shown.stderr
     listed = dict(re.findall(r"^  ([a-z-]+) +\[(\w+)\]", shown.stdout, re.MULTILINE))
     assert sorted(listed) == COMMANDS
@@ -106,8 +106,8 @@ def clean(done: subprocess.CompletedProcess[str], code: int) -> str:
     return lines[0]
 
 
-def test_an_unknown_flavour_is_one_error_with_the_nearest_name(invoke: Invoke) -> None:
-    done = invoke("build-image", "--flavour", "cpuu")
+def test_an_unknown_flavour_is_one_error_with_the_nearest_name() -> None:
+    done = run_invoke("build-image", "--flavour", "cpuu")
     assert clean(done, 2) == "error: --flavour: unknown flavour 'cpuu'"
     assert "hint: did you mean cpu?" in done.stderr
 

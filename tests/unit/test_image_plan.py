@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import re
 import shutil
@@ -17,70 +19,78 @@ from axolotl_env.image import ImagePlan, plan_image
 from axolotl_env.release.sources import find_sources
 from axolotl_env.settings import ROOT, Settings
 
-PRINT_KEY = """
+# In a checkout: the key, and that with each file changed alone.
+PRINT_KEYS = """
+import json, sys
+from pathlib import Path
 from axolotl_env.image import plan_image
 from axolotl_env.settings import Settings
-print(plan_image(Settings(store="/nowhere"), flavour="cpu").key)
+keys = {}
+for name, text in {"": "", **json.loads(sys.argv[1])}.items():
+    old = name and Path(name).read_text()
+    name and Path(name).write_text(text)
+    keys[name] = plan_image(Settings(store="store"), flavour="cpu").key
+    name and Path(name).write_text(old)
+print(json.dumps(keys))
 """
+OF_THIS_MACHINE = ("PIP_FIND_LINKS", "PIP_INDEX_URL", "SSL_CERT_FILE")
 
 
 @pytest.fixture(autouse=True)
 def _no_sources_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "SSL_CERT_FILE"):
+    for name in OF_THIS_MACHINE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(store=tmp_path / "a store's folder")
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of all tests here, so that apt is asked once for its suites."""
+    return Settings(store=tmp_path_factory.mktemp("a store's folder"))
 
 
 def plan(settings: Settings, **changes: object) -> ImagePlan:
     return plan_image(settings.model_copy(update=changes), flavour="cpu")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A checkout of one's own, to change files in."""
-    for folder in ("axolotl_env", "docker", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "copy"
-
-
-def key(checkout: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", PRINT_KEY], cwd=checkout, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        "docker/release.toml", "docker/flavours/cpu.toml", "docker/Dockerfile", "docker/verify.py",
-        "docker/locks/build.txt", "docker/smoke/probe.py",
-    ],
+FILES = (
+    "docker/release.toml", "docker/flavours/cpu.toml", "docker/Dockerfile", "docker/verify.py",
+    "docker/locks/build.txt", "docker/smoke/probe.py",
 )  # fmt: skip
-def test_the_key_changes_with_every_file_that_makes_the_image(copy: Path, file: str, settings: Settings) -> None:
-    path = copy / file
-    # A value, where the file is data: comments do not make another image.
-    path.write_text(
-        path.read_text().replace('commit = ""', f'commit = "{"a" * 40}"').replace('_CPU = "true"', '_CPU = "1"')
-        if path.suffix == ".toml"
-        else path.read_text() + "\n# changed\n"
-    )
-    assert key(copy) != plan(settings).key, "where nothing is changed they are equal: the next test"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The key of a checkout elsewhere, and its key with each of the files changed, by the file's name."""
+    copy = tmp_path_factory.mktemp("a checkout")
+    for folder in ("axolotl_env", "docker", "configs"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = {}
+    for file in FILES:
+        text = (copy / file).read_text()
+        # A value, where the file is data: comments do not make another image.
+        data = text.replace('commit = ""', f'commit = "{"a" * 40}"').replace('_CPU = "true"', '_CPU = "1"')
+        changed[file] = data if file.endswith(".toml") else f"{text}\n# changed\n"
+    argv = [sys.executable, "-B", "-c", PRINT_KEYS, json.dumps(changed)]
+    environ = {k: v for k, v in os.environ.items() if k not in OF_THIS_MACHINE} | {"HOME": str(copy)}
+    done = subprocess.run(argv, cwd=copy, env=environ, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_key_changes_with_every_file_that_makes_the_image(keys: dict[str, str], file: str) -> None:
+    assert keys[file] != keys[""]
 
 
 def test_the_key_does_not_change_with_the_folder_or_where_packages_come_from(
-    settings: Settings, copy: Path, tmp_path: Path
+    settings: Settings, keys: dict[str, str], tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca bundle.pem"
     bundle.write_text("certificates\n")
     first = plan(settings)
     second = plan(settings, python_index="https://mirror.example.org/simple", ca_bundle=bundle)
-    assert first.key == second.key == key(copy)
+    assert first.key == second.key == keys[""]
     assert "https://mirror.example.org/simple" in second.texts["packages/uv.toml"]
     assert second.copies["packages/ca.pem"] == bundle
 

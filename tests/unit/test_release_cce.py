@@ -18,6 +18,8 @@ from axolotl_env.release.archive import digest
 from axolotl_env.settings import Settings
 
 DEAD = "http://127.0.0.1:9"
+# Given, so that apt is not asked for this machine's: it takes its time.
+MIRROR = "http://mirror.example.org/debian"
 
 
 def archive(texts: dict[str, str], *, epoch: int = 0, folder: str = "fork") -> bytes:
@@ -126,14 +128,14 @@ def test_none_asks_nobody(github: str, asked: list[str], tmp_path: Path) -> None
 
 def test_another_mode_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
-        plan_image(Settings(store=tmp_path), flavour="cpu", cce="requird")
+        plan_image(Settings(store=tmp_path, debian_mirror=MIRROR), flavour="cpu", cce="requird")
     assert (caught.value.fault.where, caught.value.fault.hint) == ("--cce", "did you mean required?")
 
 
 def test_an_image_knows_whether_it_has_it_and_its_key_differs(github: str, tmp_path: Path) -> None:
-    reached = Settings(store=tmp_path / "a", github=github)
+    reached = Settings(store=tmp_path / "a", github=github, debian_mirror=MIRROR)
     have = plan_image(reached, flavour="cpu", cce="auto")
-    lack = plan_image(Settings(store=tmp_path / "b", github=DEAD), flavour="cpu", cce="auto")
+    lack = plan_image(reached.model_copy(update={"store": tmp_path / "b", "github": DEAD}), flavour="cpu", cce="auto")
     commit = load_release().cce_commit
     assert (have.labels["axolotl-env.cce"], lack.labels["axolotl-env.cce"]) == (commit, "none")
     assert have.labels["axolotl-env.cce-source"].endswith(have.cce.sha256)
@@ -145,7 +147,7 @@ def test_an_image_knows_whether_it_has_it_and_its_key_differs(github: str, tmp_p
 
 
 def test_the_gpu_flavour_requires_it_unless_told_otherwise(tmp_path: Path) -> None:
-    settings = Settings(store=tmp_path, github=DEAD)
+    settings = Settings(store=tmp_path, github=DEAD, debian_mirror=MIRROR)
     with pytest.raises(MissingError, match="cut-cross-entropy"):
         plan_image(settings, flavour="gh200")
     assert plan_image(settings, flavour="gh200", cce="none").cce.commit == ""
