@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from axolotl_env.records import Record
 from axolotl_env.settings import ROOT
@@ -13,6 +13,9 @@ from axolotl_env.words import one_of
 
 FLAVOURS = ROOT / "docker/flavours"
 LOCKS = ROOT / "docker/locks"
+
+PACKAGES = "{packages}"
+"""In a flavour's file: the folder that the image has Python packages in."""
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 """Platforms as engines write them → architectures as ``uname -m`` says."""
@@ -71,6 +74,15 @@ class Flavour(Record):
     env: Mapping[str, str] = {}
     files: Mapping[str, str] = Field({}, description="files of the image: path to text")
     links: Mapping[str, str] = Field({}, description="symbolic links of the image: path to target")
+
+    @field_validator("env", "files", "links")
+    @classmethod
+    def _filled(cls, table: Mapping[str, str], known: ValidationInfo) -> Mapping[str, str]:
+        """Put the folder of Python packages in for ``{packages}``."""
+        if python := known.data.get("python"):
+            folder = f"/opt/axolotl/lib/python{python.version}/site-packages"
+            return {name.replace(PACKAGES, folder): text.replace(PACKAGES, folder) for name, text in table.items()}
+        return table
 
     def architecture(self, machine: str) -> str:
         """Return the image's architecture as ``uname -m`` says, when it is built on ``machine``."""

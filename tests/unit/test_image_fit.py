@@ -195,3 +195,10 @@ def test_what_an_install_changed_is_named(kept: Path, file: str, text: str, said
     assert check(kept, "before") == ""
     (kept / file).write_text(text)
     assert said in check(kept, "after")
+
+
+def test_a_flavours_file_has_the_folder_of_packages_filled_in() -> None:
+    flavour = load_flavour("gh200")
+    assert flavour.env["CUDA_HOME"] == f"/opt/axolotl/lib/python{flavour.python.version}/site-packages/nvidia/cu13"
+    words = [word for table in (flavour.env, flavour.files, flavour.links) for pair in table.items() for word in pair]
+    assert [word for word in words if "{" in word] == []
