@@ -5,14 +5,16 @@ This is what the worker processes run; nothing here knows files or printing.
 
 from __future__ import annotations
 
+import io
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from xxhash import xxh3_64_intdigest
+import stringzilla
 
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.columns import Column
@@ -109,46 +111,47 @@ class BlockChecker:
         self._sample = SampleChecker(shape, folder)
         self._good_roles: set[tuple[str, ...]] = set()
 
-    def check(self, block: bytes, lines: Sequence[bytes], *, first: bool = False, cut: bool = False) -> Tally:
-        """Check the lines of a block, each with its line feed.
+    def check(self, block: bytes, tally: Tally, *, first: bool = False, cut: bool = False) -> None:
+        """Check the lines of a block.
 
         Args:
-            block: the lines in one piece.
-            lines: each of them.
+            block: the lines, each with its line feed.
+            tally: what comes before them; they are added.
             first: the block starts the file.
             cut: the last of them ended the file without a line feed.
         """
-        tally = Tally()
+        slow = tally.slow
         if b"\r" in block and b"\r\n" in block:
             tally.crlf = True
-            block, lines = block.replace(b"\r\n", b"\n"), [line.replace(b"\r\n", b"\n") for line in lines]
-        self._pieces(block, lines, tally, _Ends(first, cut))
-        if self._columns is None and (tally.slow or not self.quick):
+            block = block.replace(b"\r\n", b"\n")
+        self._pieces(block, tally, _Ends(first, cut))
+        if self._columns is None and (tally.slow > slow or not self.quick):
             self.quick = quick(self.shape, self.learned)
-        return tally
 
-    def _pieces(self, block: bytes, lines: Sequence[bytes], tally: Tally, ends: _Ends) -> None:
+    def _pieces(self, block: bytes, tally: Tally, ends: _Ends) -> None:
         """Check all lines at once if nothing is wrong, else each half by itself, down to the line with the fault."""
+        lines = stringzilla.count(block, b"\n")
         if self.quick and lines and self._quickly(self.quick, block, lines, tally):
             return
-        if len(lines) <= 1 or not self.quick:
-            for number, line in enumerate(lines):
-                self._slowly(line, tally, first=ends.first and not number, last=ends.cut and number == len(lines) - 1)
+        if lines <= 1 or not self.quick:
+            for number, line in enumerate(io.BytesIO(block)):
+                self._slowly(line, tally, first=ends.first and not number, last=ends.cut and number == lines - 1)
             return
-        middle = len(lines) // 2
-        for half, at in ((lines[:middle], _Ends(ends.first, False)), (lines[middle:], _Ends(False, ends.cut))):
-            self._pieces(b"".join(half), half, tally, at)
+        # The end of the line in the middle, or that of the one before where it is the last.
+        middle = block.find(b"\n", len(block) // 2, -1) + 1 or block.rfind(b"\n", 0, -1) + 1
+        self._pieces(block[:middle], tally, _Ends(ends.first, False))
+        self._pieces(block[middle:], tally, _Ends(False, ends.cut))
 
-    def _quickly(self, quick: Quick, block: bytes, lines: Sequence[bytes], tally: Tally) -> bool:
-        read = quick.read(block, len(lines))
+    def _quickly(self, quick: Quick, block: bytes, lines: int, tally: Tally) -> bool:
+        read = quick.read(block, lines)
         if read is None or not all(map(self._good, read.roles - self._good_roles)):
             return False
-        tally.lines += len(lines)
-        tally.samples += len(lines)
+        tally.lines += lines
+        tally.samples += lines
         tally.turns += read.turns
         tally.characters += sum(read.lengths)
         tally.lengths.update([length // LENGTH_STEP for length in read.lengths])
-        tally.hashes.extend(map(xxh3_64_intdigest, lines))
+        tally.hashes.extend(map(stringzilla.hash, islice(stringzilla.Str(block).split(b"\n"), lines)))
         return True
 
     def _good(self, roles: tuple[str, ...]) -> bool:
@@ -163,11 +166,12 @@ class BlockChecker:
 
     def _slowly(self, line: bytes, tally: Tally, *, first: bool, last: bool) -> None:
         number = tally.lines
-        decoded = lines_of.decode(line.removesuffix(b"\n"), first=first, last=last)
+        line = line.removesuffix(b"\n")
+        decoded = lines_of.decode(line, first=first, last=last)
         for fault, column in decoded.faults:
             tally.add(fault.rule, number, column, fault.values)
         # 0 stands for a line without a sample, so that the position of a hash is its line.
-        tally.hashes.append(xxh3_64_intdigest(line) if decoded.samples else 0)
+        tally.hashes.append(stringzilla.hash(line) if decoded.samples else 0)
         for sample in decoded.samples:
             faults = self.sample(sample, tally)
             for fault in faults:

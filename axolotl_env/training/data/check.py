@@ -186,7 +186,9 @@ class _Run:
         self._settle_shape(io.BytesIO(head[: 1 << 20]).readlines())
         learner = self._checker()
         for number, piece in enumerate(sources.pieces(head)):
-            self.add(learner.check(piece.data, piece.lines, first=not number, cut=piece.cut))
+            tally = Tally()
+            learner.check(piece.data, tally, first=not number, cut=piece.cut)
+            self.add(tally)
         self._on_bytes(len(head))
         if not self._head_only and (self.source.compression or len(head) < self.source.size):
             self._rest(len(head), learner.learned)
@@ -214,12 +216,15 @@ class _Run:
         self._place = lambda line, column: place(data, offsets[line], column)
         checker: BlockChecker | None = None
         while batch := list(islice(found, 1000)):
-            texts = [element.text + b"\n" for element in batch]
+            # Outside of strings, the only place where it may be, a line feed is as good as a space.
+            texts = [element.text.replace(b"\n", b" ") + b"\n" for element in batch]
             if checker is None:
                 self._settle_shape(texts)
                 checker = self._checker()
             offsets.extend(element.offset for element in batch)
-            self.add(checker.check(b"".join(texts), texts))
+            tally = Tally()
+            checker.check(b"".join(texts), tally)
+            self.add(tally)
             self._on_bytes(sum(map(len, texts)))
 
     def _not_one_document(self, error: Exception) -> None:

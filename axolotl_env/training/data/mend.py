@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh3_64_intdigest
+import stringzilla
 
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data import text as lines_of
@@ -42,7 +42,7 @@ def mend_file(path: Path, output: Path, shape: Shape, *, force: bool = False, dr
         # A line that is right stays as it is, to the last digit of its numbers.
         anew = not clean or b"\n" in clean or any(fault.rule in _ANEW for fault in line.faults)
         text = encode(sample) if anew else clean
-        if (value := xxh3_64_intdigest(text)) in seen:
+        if (value := stringzilla.hash(text)) in seen:
             return Fault("duplicate", (), {"first": "before"})
         seen.add(value)
         return Kept(text, changed=text != line.raw)

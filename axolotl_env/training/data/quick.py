@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -58,6 +58,7 @@ class Quick:
         turn = columns.fields[shape.messages].item if self._chat else None
         self._turn_keys = _typed(turn, fields, (shape.messages,))[1] if turn else None
         self._decode = msgspec.json.Decoder(type_).decode_lines
+        self._usual: dict[int, tuple[str, ...]] = {}
 
     def read(self, block: bytes, lines: int) -> Read | None:
         """Return what is in a block of so many lines; None: some line of it needs a slow look."""
@@ -73,17 +74,23 @@ class Quick:
     def _conversations(self, samples: Sequence[Any], block: bytes) -> Read | None:
         talks = list(map(_turns, samples))
         turns = list(chain.from_iterable(talks))
+        contents = list(map(_content, turns))
         assert self._turn_keys
-        if any(map(str.isspace, map(_content, turns))) or _twice(block, self._keys(samples) + self._turn_keys(turns)):
+        if any(map(str.isspace, contents)) or _twice(block, self._keys(samples) + self._turn_keys(turns)):
             return None
         counts = list(map(len, talks))
-        roles = map(_role, turns)
-        sizes = map(len, map(_content, turns))
-        return Read(
-            len(turns),
-            {tuple(islice(roles, count)) for count in counts},
-            [sum(islice(sizes, count)) for count in counts],
-        )
+        sizes = map(len, contents)
+        return Read(len(turns), self._roles(turns, counts), [sum(islice(sizes, count)) for count in counts])
+
+    def _roles(self, turns: Sequence[Any], counts: Sequence[int]) -> set[tuple[str, ...]]:
+        roles = list(map(_role, turns))
+        # Talks of as many turns mostly go alike: one comparison for the whole block then.
+        if roles == list(chain.from_iterable(map(self._usual.get, counts, repeat(())))):
+            return {self._usual.get(count, ()) for count in set(counts)}
+        each = iter(roles)
+        found = {tuple(islice(each, count)) for count in counts}
+        self._usual.update((len(sequence), sequence) for sequence in found)
+        return found
 
     def _plain(self, samples: Sequence[Any], block: bytes) -> Read | None:
         if _twice(block, self._keys(samples)):
@@ -199,9 +206,11 @@ def _twice(block: bytes, keys: int) -> bool:
     """Whether some object of a block of JSON may have a key twice, given how many different keys its objects have.
 
     A key ends in ``":``. In a string the quote has a backslash before it (and no key ends in one: see quick()), but a
-    string that begins with a colon counts as well: then the answer is that it may.
+    string that begins with a colon counts as well: then the answer is that it may. No line begins with a colon here.
     """
-    if stringzilla.count(block, b'":') - stringzilla.count(block, b'\\":') != keys:
+    ends = stringzilla.count(block, b'":')
+    # There cannot be fewer keys than different ones: if the counts agree at once, no string has such a quote.
+    if ends != keys and ends - stringzilla.count(block, b'\\":') != keys:
         return True
-    spaced = any(stringzilla.find(block, space) >= 0 for space in (b" :", b"\n:", b"\t", b"\r"))
+    spaced = any(stringzilla.find(block, space) >= 0 for space in (b" :", b"\t", b"\r"))
     return spaced and _LATE_COLON.search(block) is not None

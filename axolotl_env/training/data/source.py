@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import mmap
+import os
 import tomllib
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Format = Literal["jsonl", "list", "parquet", "other"]
 
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 """Bytes that are decoded at a time: they stay in the processor's cache."""
 
 _STEP = 1 << 16
@@ -180,23 +181,33 @@ def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK
     Raises:
         UnreadableError: an archive is damaged; all whole lines before the damage came.
     """
+    if not source.compression:
+        yield from _plain_blocks(source, start, source.size if end is None else end, size)
+        return
     with opened(source) as stream:
-        if source.compression:
-            with _reading():
-                for at in range(0, start, _STEP):  # an archive cannot be entered in the middle
-                    stream.read(min(_STEP, start - at))
-        else:
-            stream.seek(start)
-        position = start
-        while end is None or position < end:
-            data, error = _whole_lines(stream, size if end is None else min(size, end - position))
+        with _reading():
+            for at in range(0, start, _STEP):  # an archive cannot be entered in the middle
+                stream.read(min(_STEP, start - at))
+        while True:
+            data, error = _whole_lines(stream, size)
             if data:
-                position += len(data)
                 yield split(data)
             if error:
                 raise UnreadableError(str(error)) from error
             if not data:
                 return
+
+
+def _plain_blocks(source: Source, start: int, end: int, size: int) -> Iterator[Lines]:
+    with source.path.open("rb") as file:
+        while data := os.pread(file.fileno(), min(size, end - start), start):
+            if whole := data.rfind(b"\n") + 1:
+                data = data[:whole]
+            else:  # a line that is longer than a block, or that ends the file
+                file.seek(start)
+                data = file.readline()
+            start += len(data)
+            yield split(data)
 
 
 def pieces(data: bytes) -> Iterator[Lines]:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar
 
-from xxhash import xxh3_64_intdigest
+import stringzilla
 
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data.block import BlockChecker, Tally
@@ -51,7 +51,7 @@ def check_lines(work: Piece) -> Part:
     total = Tally()
     size = 0
     for found in [work] if isinstance(work, sources.Lines) else sources.blocks(setup.source, *work):
-        total.merge(checker.check(found.data, found.lines, cut=found.cut))
+        checker.check(found.data, total, cut=found.cut)
         size += found.size
     return Part(total, size)
 
@@ -65,7 +65,7 @@ def check_rows(group: int) -> Part:
         for fault in checker.sample(row, tally):
             tally.add(fault.rule, tally.lines, 0, fault.values)
         # Rows hold no text to compare, so their values are.
-        tally.hashes.append(xxh3_64_intdigest(repr(row).encode()))
+        tally.hashes.append(stringzilla.hash(repr(row).encode()))
         tally.lines += 1
     return Part(tally, size=0)
 
