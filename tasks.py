@@ -76,6 +76,7 @@ command = partial(task, klass=Command, auto_shortflags=False)
 JSON = "print one JSON document on stdout instead of the table"
 DRY_RUN = "show what would be done, and do nothing"
 FORCE = "do it again although the result is there"
+SQUASHFS = "squashfs: a path, or a name that list-images shows"
 SITE = "cluster the result is for: a name in configs/sites, or a file [setting: site]"
 
 
@@ -153,22 +154,21 @@ def build_image(
     )
 
 
-@command(help={"image": "squashfs to read (default: the newest that build-image made of the flavour)", "json": JSON})
+@command(help={"image": f"{SQUASHFS} (default: the newest of the flavour)", "json": JSON})
 def verify_image(_: Context, image: str = "", json: bool = False) -> None:
     """[image] Read a squashfs as a whole, and compare it with its manifest.
 
     Example: invoke verify-image --image axolotl.sqsh
     """
     from dataclasses import asdict
-    from pathlib import Path
 
     from axolotl_env import console
     from axolotl_env.errors import WorkFailedError
     from axolotl_env.settings import load
-    from axolotl_env.squashfs import newest
+    from axolotl_env.squashfs import find_squashfs
     from axolotl_env.squashfs import verify_image as verify
 
-    verdict = verify(Path(image).expanduser().absolute() if image else newest(load().settings))
+    verdict = verify(find_squashfs(load().settings, image))
     if json:
         console.document({**verdict.model_dump(exclude={"faults"}), "faults": [asdict(f) for f in verdict.faults]})
     if not verdict.whole:
@@ -216,9 +216,9 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
 
 @command(
     help={
-        "image": "squashfs to look into, of whatever maker (default: the newest that build-image made of the flavour)",
+        "image": f"{SQUASHFS}, of whatever maker (default: the newest of the flavour)",
         "packages": "list every Python and Debian package in it, with its licence",
-        "diff": "another squashfs: show only what differs between the two",
+        "diff": "another one: show only what differs between the two",
         "json": JSON,
     }
 )
@@ -227,18 +227,20 @@ def inspect_image(_: Context, image: str = "", packages: bool = False, diff: str
 
     Example: invoke inspect-image --image axolotl.sqsh --packages
     """
-    from pathlib import Path
-
     from axolotl_env import console, inventory
     from axolotl_env.settings import load
-    from axolotl_env.squashfs import newest
+    from axolotl_env.squashfs import find_squashfs
 
-    found = inventory.inspect_image(Path(image).expanduser() if image else newest(load().settings))
+    settings = load().settings
+    found = inventory.inspect_image(find_squashfs(settings, image))
     if diff:
-        pairs = inventory.differences(found, inventory.inspect_image(Path(diff).expanduser()))
+        other = inventory.inspect_image(find_squashfs(settings, diff))
+        pairs = inventory.differences(found, other)
         if json:
             return console.document(pairs)
-        columns = ("what", found.file.name, Path(diff).name)
+        if not pairs:
+            return console.text("no difference")
+        columns = ("what", found.file.name, other.file.name)
         return console.table(columns, ((what, *pair) for what, pair in pairs.items()))
     if json:
         return console.document(found.model_dump(mode="json"))

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import tomlkit
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from axolotl_env import console, files
@@ -89,7 +90,7 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
             hint = error.fault.hint or "--to with a tag pins without GitHub; the commit then stays unknown"
             raise MissingError(error.fault.what, where=error.fault.where, hint=hint) from error
         if not to:
-            notice = f"{why}: the pin {current.tag} is used"
+            notice = f"{why}: the pin {current.tag} is used{_on_index(sources, settings)}"
             return PinPlan(current=current, target=current, latest="", asked=False, notices=(notice,))
         found = GithubRelease(tag=_tag(to), commit="", notice=f"{why}: the commit stays unknown")
     older = Version(found.version) < Version(current.version)
@@ -112,6 +113,15 @@ def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
             raise
         what = [f"{found.tag} cannot be pinned: {error.fault.what}", *(fault.what for fault in error.faults)]
         return plan.model_copy(update={"asked": False, "notices": (*plan.notices, *what)})
+
+
+def _on_index(sources: Sources, settings: Settings) -> str:
+    """Say which release is the newest that the index has a wheel of; nothing where it cannot be asked either."""
+    try:
+        version = newest(sources.index, "axolotl", SpecifierSet(), cache=settings.store / "cache/index")
+    except MissingError:
+        return ""
+    return f"; the newest wheel on the index is {version}" if version else ""
 
 
 def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Settings) -> PinPlan:

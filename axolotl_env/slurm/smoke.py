@@ -69,9 +69,10 @@ def plan_smoke_job(
         BadInputError: something in the request or the EDF cannot work.
         MissingError: Slurm is not there or does not answer.
     """
-    check_assignments(request.assignments)
     site, environment, nodes = check_shell(request, settings, dry_run=dry_run, environ=environ)
     check_fabric(site.slurm)
+    manifest = read_manifest(Path(environment.image))
+    check_assignments(request.assignments, manifest.release.version if manifest else "")
     # One node has no network that could be wrong.
     alone = {"fabric": "", "all_reduce_gb_s": 0.0} if nodes == 1 else {}
     slurm = site.slurm.model_copy(update=alone)
@@ -104,7 +105,6 @@ def plan_smoke_job(
         ),
         slurm,
     )
-    manifest = read_manifest(Path(environment.image))
     job = new_job(
         name="smoke",
         run_folder=run_folder,

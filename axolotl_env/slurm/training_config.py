@@ -108,26 +108,37 @@ def path_faults(content: Mapping[str, object], config: Path, view: View) -> Iter
     inside = view.inside(config.parent)
     if inside is None:
         yield Fault(f"{config.parent} is in no mount of the EDF", "--config", "add a mount to the EDF")
+    apart: dict[str, dict[str, Reference]] = {}
     for reference in references(content, config.parent):
         # A relative path of a config that is not mounted is part of that fault.
-        if (inside or reference.text.startswith("/")) and (fault := _fault(reference, inside or "/", view)):
-            yield Fault(fault.what, f"{config}: {reference.name}", fault.hint)
+        if inside or reference.text.startswith("/"):
+            path = os.path.normpath(PurePosixPath(inside or "/", reference.text))
+            outside = view.outside(path)
+            above = next((p for p in (outside, *outside.parents) if files.kind(p)), None) if outside else None
+            if fault := _variable(reference, str(outside)[len(str(above)) :] if above else path):
+                yield Fault(fault.what, f"{config}: {reference.name}", fault.hint)
+            elif outside is None or above is None:
+                apart.setdefault(path.split("/")[1], {})[path] = reference
+            elif fault := _fault(reference, path, outside, view):
+                yield Fault(fault.what, f"{config}: {reference.name}", fault.hint)
+    for paths in apart.values():
+        # One mount would show them all.
+        lost = ": what is written there is lost when the job ends" if any(r.written for r in paths.values()) else ""
+        where = f"{config}: {', '.join(reference.name for reference in paths.values())}"
+        yield Fault(f"{os.path.commonpath(paths)} is in no mount of the EDF{lost}", where, "add a mount to the EDF")
 
 
-def _fault(reference: Reference, folder: str, view: View) -> Fault | None:
-    inside = os.path.normpath(PurePosixPath(folder, reference.text))
-    outside = view.outside(inside)
-    above = next((p for p in (outside, *outside.parents) if files.kind(p)), None) if outside else None
-    missing = str(outside)[len(str(above)) :] if above else inside
+def _variable(reference: Reference, missing: str) -> Fault | None:
     if re.search(r"\$[\w{]|^~|/~", missing):
         return Fault(f"{reference.text!r} is used as it is: axolotl fills in no variables", hint="write the path out")
-    if outside is None or above is None:
-        lost = ": what is written there is lost when the job ends" if reference.written else ""
-        return Fault(f"{inside} is in no mount of the EDF{lost}", hint="add a mount to the EDF")
+    return None
+
+
+def _fault(reference: Reference, inside: str, outside: Path, view: View) -> Fault | None:
     if reference.key == ("deepspeed",) and outside.is_dir():
         return Fault(f"{outside} is a folder, not DeepSpeed's JSON")
     if not reference.written:
-        return Fault(f"{outside} does not exist", hint=_near(outside)) if missing else None
+        return None if files.kind(outside) else Fault(f"{outside} does not exist", hint=_near(outside))
     return folder_fault(outside, inside, view)
 
 

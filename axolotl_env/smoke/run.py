@@ -16,6 +16,7 @@ from axolotl_env.records import Record
 from axolotl_env.runtime import LocalRun, plan_run, run_local
 from axolotl_env.smoke.verdict import Observed, judge
 from axolotl_env.squashfs import Manifest, read_manifest
+from axolotl_env.training import unknown_keys
 
 INSIDE = "/axolotl-env-smoke"
 """Where the smoke test's folder lies in the container."""
@@ -110,9 +111,9 @@ def plan_smoke(
     """
     if not processes.isdigit() or not 1 <= int(processes) <= 64:
         raise BadInputError(f"{processes!r} is not a number from 1 to 64", where="--processes")
-    check_assignments(assignments)
     squashfs = Path(environment.image)
     manifest = read_manifest(squashfs)
+    check_assignments(assignments, manifest.release.version if manifest else "")
     if manifest is None or not squashfs.is_file():
         raise BadInputError(
             f"{environment.image or '(no image)'} " + ("has no manifest" if squashfs.is_file() else "is not there"),
@@ -170,11 +171,15 @@ def check_flags(runtime: str, *, processes: str, data: str, force: bool, nodes: 
         )
 
 
-def check_assignments(assignments: Sequence[str]) -> None:
+def check_assignments(assignments: Sequence[str], release: str) -> None:
     """Refuse what the smoke test's own ``prepare.py`` cannot set: it knows keys at the top of its config only.
 
+    Args:
+        assignments: as the user gave them.
+        release: of axolotl in the image, as far as it is known.
+
     Raises:
-        BadInputError: one is not ``KEY=VALUE``, or reaches inside.
+        BadInputError: one is not ``KEY=VALUE``, reaches inside, or sets a key that axolotl would drop.
     """
     for assignment in assignments:
         key, equals, _ = assignment.partition("=")
@@ -187,6 +192,12 @@ def check_assignments(assignments: Sequence[str]) -> None:
                 where=f"--set {key}",
                 hint=f"the whole of it as YAML: --set '{top}=…'",
             )
+    keys = [assignment.partition("=")[0] for assignment in assignments]
+    # A plugin may bring keys of its own.
+    found = {} if "plugins" in keys else unknown_keys(keys, release)
+    faults = tuple(Fault(f"is no key of axolotl {release}", f"--set {key}", near) for key, near in found.items())
+    if faults:
+        raise BadInputError("these cannot be set", faults=faults)
 
 
 def run_smoke(plan: SmokePlan) -> SmokeReport:

@@ -12,7 +12,7 @@ from axolotl_env.squashfs.bom import debian_packages
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
 from axolotl_env.squashfs.integrity import incomplete, look, unchanged
 from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
-from axolotl_env.squashfs.manifest import Manifest, default_path, newest, read_manifest
+from axolotl_env.squashfs.manifest import Manifest, default_path, find_squashfs, newest, read_manifest
 from axolotl_env.squashfs.options import find_mksquashfs
 from axolotl_env.squashfs.verify import Verdict, verify_image
 
@@ -29,6 +29,7 @@ __all__ = [
     "debian_packages",
     "default_path",
     "find_mksquashfs",
+    "find_squashfs",
     "incomplete",
     "look",
     "newest",

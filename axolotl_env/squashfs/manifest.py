@@ -80,6 +80,18 @@ def default_path(settings: Settings, image: ImagePlan) -> Path:
     return settings.store / "images" / f"axolotl-{image.release.version}-{image.line}.sqsh"
 
 
+def find_squashfs(settings: Settings, name: str) -> Path:
+    """Return the squashfs that a user names: a path, or a file of the store as list-images shows it; "": the newest.
+
+    Raises:
+        MissingError: none is named, and there is none.
+    """
+    if not name:
+        return newest(settings)
+    path, held = Path(name).expanduser().absolute(), settings.store / "images" / name
+    return held if "/" not in name and files.kind(held) and not files.kind(path) else path
+
+
 def newest(settings: Settings) -> Path:
     """Return the newest squashfs that ``build-image`` put into the store for the setting's flavour.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from axolotl_env.training.make import ConfigPlan, plan_config, write_config
     from axolotl_env.training.memory import Estimate, estimate
     from axolotl_env.training.paths import Reference, references, sample_files
+    from axolotl_env.training.schema import unknown_keys
 
 __all__ = [
     "ConfigPlan",
@@ -50,6 +51,7 @@ __all__ = [
     "sample_files",
     "show_data",
     "show_rewritten",
+    "unknown_keys",
     "write_config",
 ]
 
@@ -76,6 +78,7 @@ _HOMES = {
     "Estimate": ("memory", "Estimate"),
     "estimate": ("memory", "estimate"),
     "keys_file": ("extraction", "keys_file"),
+    "unknown_keys": ("schema", "unknown_keys"),
     "Metrics": ("log", "Metrics"),
     "parse_line": ("log", "parse_line"),
     "ConfigPlan": ("make", "ConfigPlan"),

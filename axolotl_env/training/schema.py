@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +44,15 @@ class Keys(Record):
 def known_releases() -> list[str]:
     """Return the releases whose keys are known here."""
     return sorted(path.stem.removeprefix("axolotl-") for path in FOLDER.glob("axolotl-*.json"))
+
+
+def unknown_keys(names: Iterable[str], release: str) -> dict[str, str]:
+    """Return which names are no keys of a release or of its own plugins, with the nearest; of a strange one none."""
+    if release not in known_releases():
+        return {}
+    keys = load(release)
+    known = {*keys.top, *(name for plugin in keys.plugins.values() for name in plugin)}
+    return {name: nearest(name, known, otherwise="") for name in names if name not in known}
 
 
 @cache

@@ -100,6 +100,19 @@ def test_only_what_differs_is_shown(tmp_path: Path, foreign: Path) -> None:
     assert found == {"torch": pair, "pypi torch": pair}
 
 
+def test_two_of_the_same_are_said_to_be_so(invoke: Invoke, foreign: Path) -> None:
+    done = invoke("inspect-image", "--image", foreign.name, "--diff", foreign, env=_store_with(foreign))
+    assert (done.returncode, done.stdout) == (0, "no difference\n"), done.stderr
+
+
+def _store_with(file: Path) -> dict[str, str]:
+    """A store that holds the file, which list-images shows by its bare name."""
+    store = file.parent / "store"
+    (store / "images").mkdir(parents=True)
+    (store / "images" / file.name).symlink_to(file)
+    return {"AXOLOTL_ENV_STORE": str(store)}
+
+
 def test_the_command_shows_packages_and_differences(invoke: Invoke, squashfs: Path, foreign: Path) -> None:
     done = invoke("inspect-image", "--image", squashfs, "--packages")
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from invoke import Program, Task
 
 import tasks
 from tests.conftest import ROOT, Invoke, run_invoke
-from tests.unit.edf_helpers import SQUASHFS
+from tests.unit.edf_helpers import SQUASHFS, squashfs
 
 GROUPS = ("image", "edf", "inputs", "jobs", "project")
 COMMANDS = sorted(tasks.ns.task_names)
@@ -218,6 +218,16 @@ def test_a_file_of_another_kind_is_not_replaced_by_a_squashfs(invoke: Invoke, tm
     done = invoke("build-image", "--output", notes, "--force", "--dry-run")
     assert str(notes) in clean(done, 2)
     assert "is no squashfs" in done.stderr
+
+
+def test_an_image_is_found_by_the_name_that_list_images_shows(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    held = squashfs(tmp_path / "images")
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path)}
+    assert held.name in invoke("list-images", env=env).stdout
+    # Its manifest is another's: the fault names the file that was read.
+    assert str(held) in invoke("verify-image", "--image", held.name, env=env).stderr
+    assert str(held) not in invoke("verify-image", "--image", f"./{held.name}", env=env).stderr
 
 
 def test_a_mount_whose_source_is_missing_is_named_before_anything_starts(

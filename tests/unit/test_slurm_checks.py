@@ -40,7 +40,7 @@ from axolotl_env.slurm.plan import slug
 from axolotl_env.smoke import plan_smoke
 from axolotl_env.squashfs import Manifest
 from axolotl_env.squashfs.integrity import SUPERBLOCK
-from tests.unit.edf_helpers import SQUASHFS
+from tests.unit.edf_helpers import SQUASHFS, squashfs
 
 MANIFEST = Manifest(
     release=load_release(), flavour="cpu", architecture=platform.machine(), key="k", packages={}, env={}, workdir="/",
@@ -188,6 +188,20 @@ def test_a_setting_that_needs_what_is_not_set_hides_nothing_else(place: Place, m
     assert [line for line in said if "--nodes: " in line]
     assert [line for line in said if "learnin_rate is no key" in line]
     assert len(said) == 4
+
+
+def test_paths_that_one_mount_would_show_are_one_fault(place: Place) -> None:
+    place.keys |= {
+        "base_model": "/data/models/tiny",
+        "output_dir": "/data/runs/out",
+        "datasets": [{"path": f"/data/sets/{name}.jsonl", "type": "completion"} for name in "abcd"],
+        "dataset_prepared_path": "/flash/prepared",
+    }
+    first, second = place.check()
+    assert "dataset_prepared_path: /flash/prepared is in no mount of the EDF" in second
+    assert ": /data is in no mount of the EDF: what is written there is lost" in first
+    for key in ("base_model", "output_dir", "datasets.0.path", "datasets.3.path"):
+        assert key in first
 
 
 @pytest.mark.parametrize("edf", ["", "image = [", 'mounts = ["${SCRATCH}:/x"]', 'base_environment = "none"'])
@@ -386,6 +400,22 @@ def test_the_smoke_test_refuses_a_key_that_it_cannot_set(place: Place) -> None:
         plan_smoke_job(request, place.settings, dry_run=True, environ=place.environ)
     with pytest.raises(BadInputError, match="top of its config only"):
         plan_smoke(resolve(str(place.edf), engine="ce"), reports=place.folder, assignments=request.assignments)
+
+
+def test_the_smoke_test_refuses_keys_that_the_images_axolotl_would_drop(place: Place) -> None:
+    squashfs(place.folder, architecture=platform.machine())
+    place.write()
+    environment = resolve(str(place.edf), engine="ce")
+    with pytest.raises(BadInputError) as caught:
+        plan_smoke(environment, reports=place.folder, assignments=("max_step=2", "seed=1", "learnin_rate=1"))
+    assert [(fault.where, fault.hint) for fault in caught.value.faults] == [
+        ("--set max_step", "did you mean max_steps?"),
+        ("--set learnin_rate", "did you mean learning_rate?"),
+    ]
+    request = JobRequest("", edf=str(place.edf), assignments=("max_step=2",))
+    with pytest.raises(BadInputError, match="cannot be set"):
+        plan_smoke_job(request, place.settings, dry_run=True, environ=place.environ)
+    assert plan_smoke(environment, reports=place.folder, assignments=("plugins=[mine.Plugin]", "mine=1")).arguments
 
 
 def test_the_rules_of_check_config_hold_for_a_job_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
