@@ -17,8 +17,7 @@ from axolotl_env.edf import edf_folder
 from axolotl_env.errors import MissingError, UserError
 from axolotl_env.image import engine_info
 from axolotl_env.records import Record
-from axolotl_env.release import Flavour, load_flavour
-from axolotl_env.release.flavour import FLAVOURS
+from axolotl_env.release import Flavour, all_flavours, load_flavour
 from axolotl_env.settings import Settings, Site, load_site
 from axolotl_env.squashfs import find_mksquashfs
 
@@ -100,8 +99,7 @@ def _emulation(place: Place) -> str:
 def _foreign_flavours() -> dict[str, str]:
     """Return the flavours that are not for this machine's architecture, with theirs."""
     machine = platform.machine()
-    flavours = [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
-    return {f.name: f.architecture(machine) for f in flavours if f.architecture(machine) != machine}
+    return {f.name: f.architecture(machine) for f in all_flavours() if f.architecture(machine) != machine}
 
 
 def _emulated(_: Place) -> tuple[str, ...]:

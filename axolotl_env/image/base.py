@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from axolotl_env import console, files, process
 from axolotl_env.errors import BadInputError, WorkFailedError
 from axolotl_env.records import Record
+from axolotl_env.release import MACHINES
 
-DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+DEBIAN_ARCHITECTURES = {name: debian for debian, name in MACHINES.items()}
 
 # FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
 DOCKERFILE = """\

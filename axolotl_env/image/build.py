@@ -14,10 +14,9 @@ from axolotl_env.image.given import GivenBase, absent, parse_reference
 from axolotl_env.image.model import Image
 from axolotl_env.image.plan import ImagePlan
 from axolotl_env.image.storage import storage_fault, storage_notice
-from axolotl_env.release.flavour import PLATFORMS
+from axolotl_env.release import MACHINES
 
 GB = 1_000_000_000
-ENGINE_ARCHITECTURES = {platform.partition("/")[2]: name for platform, name in PLATFORMS.items()}
 
 
 def build_image(plan: ImagePlan) -> Image:
@@ -133,7 +132,7 @@ def _record(plan: ImagePlan, engine: Engine) -> Image:
 
 def _check_architecture(engine: Engine, name: str, expected: str) -> str:
     said = engine.image(name)["Architecture"]
-    if ENGINE_ARCHITECTURES.get(said, said) != expected:
+    if MACHINES.get(said, said) != expected:
         engine.remove(name)
         raise WorkFailedError(f"the engine labelled the image {said}, though it is made for {expected}", where=name)
     return expected

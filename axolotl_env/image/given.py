@@ -16,7 +16,7 @@ from axolotl_env.errors import BadInputError, MissingError
 from axolotl_env.image.engine import Engine
 from axolotl_env.image.fit import ON_BASE
 from axolotl_env.records import Record
-from axolotl_env.release.flavour import PLATFORMS
+from axolotl_env.release import MACHINES
 
 _REFERENCE = re.compile(
     r"(?P<name>[a-z0-9][a-zA-Z0-9._/:-]*?)??(?::(?P<tag>\w[\w.-]*))?(?:(?:^|@)(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -123,7 +123,7 @@ def read_base(reference: Reference, architecture: str, *, store: Path) -> GivenB
         image = engine.find(reference.pinned)
         if image is None:
             raise absent(reference, engine.name)
-        made_for = PLATFORMS.get(f"linux/{image['Architecture']}", image["Architecture"])
+        made_for = MACHINES.get(image["Architecture"], image["Architecture"])
         _check_architecture(made_for, architecture, reference)
         emulation.require(architecture)
         with console.step(f"read what is in {reference.text}"):

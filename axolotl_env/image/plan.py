@@ -154,9 +154,9 @@ class ImagePlan(Record):
 def plan_image(
     settings: Settings, *, flavour: str, release: str = "", cce: str = "", base: str = "", force: bool = False
 ) -> ImagePlan:
-    """Decide how the image of a flavour is made; nothing is written but a cache, and no engine is asked.
+    """Decide how the image of a flavour is made. Nothing is written but caches.
 
-    But about a base that was given: what is in it is read by its own Python, once.
+    No engine is asked, but about a base that was given: what is in it is read by its own Python, once.
 
     Args:
         settings: store, sources of packages.

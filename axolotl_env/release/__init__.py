@@ -7,7 +7,7 @@ In: files under ``docker/``. Out: :class:`Release`, :class:`Flavour`, :class:`Lo
 
 from axolotl_env.release.cce import Cce, find_cce
 from axolotl_env.release.commit import from_commit
-from axolotl_env.release.flavour import Flavour, load_flavour
+from axolotl_env.release.flavour import MACHINES, Flavour, all_flavours, load_flavour
 from axolotl_env.release.index import Wheel, find_wheel
 from axolotl_env.release.lock import Lock, choose_lock, parse_lock
 from axolotl_env.release.move import PinPlan, move_pin, plan_pin, require_pinned
@@ -16,6 +16,7 @@ from axolotl_env.release.relock import resolve
 from axolotl_env.release.sources import Sources, find_sources
 
 __all__ = [
+    "MACHINES",
     "Cce",
     "Flavour",
     "Lock",
@@ -23,6 +24,7 @@ __all__ = [
     "Release",
     "Sources",
     "Wheel",
+    "all_flavours",
     "choose_lock",
     "find_cce",
     "find_sources",

@@ -17,8 +17,8 @@ LOCKS = ROOT / "docker/locks"
 PACKAGES = "{packages}"
 """In a flavour's file: the folder that the image has Python packages in."""
 
-PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
-"""Platforms as engines write them → architectures as ``uname -m`` says."""
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures as Debian and engines call them → as ``uname -m`` does."""
 
 
 class FlavourBase(Record):
@@ -86,7 +86,12 @@ class Flavour(Record):
 
     def architecture(self, machine: str) -> str:
         """Return the image's architecture as ``uname -m`` says, when it is built on ``machine``."""
-        return PLATFORMS[self.platform] if self.platform else machine
+        return MACHINES[self.platform.removeprefix("linux/")] if self.platform else machine
+
+
+def all_flavours() -> list[Flavour]:
+    """Read all flavours."""
+    return [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
 
 
 def load_flavour(name: str, folder: Path = FLAVOURS) -> Flavour:

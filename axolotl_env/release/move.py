@@ -15,7 +15,7 @@ from axolotl_env.errors import BadInputError, ConflictError, MissingError, WorkF
 from axolotl_env.records import Record
 from axolotl_env.release.cce import find_cce
 from axolotl_env.release.fit import holds, misfits
-from axolotl_env.release.flavour import FLAVOURS, Flavour, load_flavour
+from axolotl_env.release.flavour import all_flavours
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
 from axolotl_env.release.index import find_wheel, newest
 from axolotl_env.release.lock import parse_lock
@@ -128,7 +128,7 @@ def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Sett
     """Return the plan with what the pin would say, if the release's wheel is on the index and fits the flavours."""
     cache = settings.store / "cache/index"
     wheel = find_wheel(sources.index, found.version, cache=cache)
-    if faults := tuple(misfits(wheel, _flavours(), partial(newest, sources.index, cache=cache))):
+    if faults := tuple(misfits(wheel, all_flavours(), partial(newest, sources.index, cache=cache))):
         raise BadInputError(f"axolotl {wheel.version} does not fit the flavours", where="--to", faults=faults)
     target = Release(
         tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
@@ -232,15 +232,11 @@ def same_commit(current: Release, found: GithubRelease) -> str:
     return found.commit or current.commit
 
 
-def _flavours() -> list[Flavour]:
-    return [load_flavour(path.stem) for path in sorted(FLAVOURS.glob("*.toml"))]
-
-
 def _locks(target: Release, sources: Sources) -> tuple[dict[Path, str], dict[str, dict[str, tuple[str, str]]]]:
     """Return the locks that must change, and for each the packages that do, as (old, new) version."""
     texts: dict[Path, str] = {}
     changes: dict[str, dict[str, tuple[str, str]]] = {}
-    for flavour in _flavours():
+    for flavour in all_flavours():
         for entry in flavour.locks:
             if holds(flavour, entry, target.version, target.wheel_sha256):
                 continue
