@@ -112,25 +112,12 @@ def run(
         threads.append(threading.Thread(target=_feed, args=(child, stdin, feed_error), daemon=True))
     if not merge_stderr:
         threads.append(threading.Thread(target=_drain, args=(child, on_line, errors), daemon=True))
-    try:
-        with _deadline(child, timeout) as expired:
-            for thread in threads:
-                thread.start()
-            for line in _lines(child):
-                lines.append(line)
-                if on_line:
-                    on_line(line)
-            child.wait()
-    except BaseException:
-        _end_group(child)
-        raise
-    finally:
-        for thread in threads:
-            thread.join(timeout=GRACE_SECONDS)
-        for stream in (child.stdout, child.stderr, child.stdin):
-            if stream:
-                with contextlib.suppress(OSError):
-                    stream.close()
+    with _watched(child, threads, timeout) as expired:
+        for line in _lines(child):
+            lines.append(line)
+            if on_line:
+                on_line(line)
+        child.wait()
     if expired.is_set():
         raise WorkFailedError(
             f"{Path(command[0]).name} did not end within {timeout:g} s", where=shlex.join(command), hint=hint
@@ -163,8 +150,10 @@ def _start(
 
 
 @contextlib.contextmanager
-def _deadline(child: subprocess.Popen[bytes], seconds: float | None) -> Iterator[threading.Event]:
-    """End a program that runs for longer; the event tells that it came to that."""
+def _watched(
+    child: subprocess.Popen[bytes], threads: Sequence[threading.Thread], seconds: float | None
+) -> Iterator[threading.Event]:
+    """End a program when the block is left by an exception, or runs for longer; the event tells that it did."""
     expired = threading.Event()
 
     def expire() -> None:
@@ -172,12 +161,22 @@ def _deadline(child: subprocess.Popen[bytes], seconds: float | None) -> Iterator
         _end_group(child)
 
     timer = threading.Timer(seconds or 0, expire)
-    if seconds:
-        timer.start()
     try:
+        for thread in (*threads, *([timer] if seconds else [])):
+            thread.start()
         yield expired
+    except BaseException:
+        timer.cancel()
+        _end_group(child)
+        raise
     finally:
         timer.cancel()
+        for thread in threads:
+            thread.join(timeout=GRACE_SECONDS)
+        for stream in (child.stdout, child.stderr, child.stdin):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
 
 
 def become(argv: Sequence[str]) -> NoReturn:

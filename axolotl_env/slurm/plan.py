@@ -30,49 +30,17 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         checked: a request in which nothing is known to be wrong.
         started: the time in the run folder's name.
     """
-    request, settings, site, view = checked.request, checked.settings, checked.site, checked.view
+    settings = checked.settings
     started = started or datetime.now().astimezone()
-    name = request.name or checked.config.stem
+    name = checked.request.name or checked.config.stem
     # Never used again: the number tells two apart that are submitted in one second.
     run_folder = settings.store / "runs" / f"{slug(name)}-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    inside, folder = view.inside(run_folder), view.inside(checked.config.parent)
+    inside = checked.view.inside(run_folder)
     assert inside
-    assert folder
-    files = {"edf.toml": flat(checked.environment)}
+    files = {"edf.toml": flat(checked.environment), **({"attempts": ""} if checked.resumes else {})}
     for one in checked.configs:
         files |= _config_files(checked, one, inside)
-    output = None
-    if checked.resumes:
-        output = _outside(checked, folder, str(checked.configs[0].content["output_dir"]))
-        files["attempts"] = ""
-    processes = site.slurm.processes_per_node
-    files["job.sh"] = render(
-        ScriptInputs(
-            name=name,
-            run_folder=run_folder,
-            nodes=checked.nodes,
-            # The job reads the copies: an edit while it waits in the queue changes nothing.
-            edf=run_folder / "edf.toml",
-            container_option=engines()[site.edf.engine].option,
-            config_inside=f"{inside}/config.yaml",
-            config_folder_inside=folder,
-            time=settings.time,
-            account=settings.account,
-            partition=settings.partition,
-            reservation=request.reservation,
-            dependency=request.dependency,
-            exclude=request.exclude,
-            array=request.array,
-            secrets_file=checked.secrets_file,
-            requeue=request.requeue,
-            output=output,
-            silence=60 * settings.silence,
-            first_step=60 * settings.first_step,
-            preprocess=training_config.needs_preprocessing(checked.configs[0].content, checked.nodes * processes),
-            debug=request.debug,
-        ),
-        site.slurm,
-    )
+    files["job.sh"] = render(_script_inputs(checked, name, run_folder, inside), checked.site.slurm)
     job = new_job(
         name=name,
         run_folder=run_folder,
@@ -80,20 +48,54 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
         environment=checked.environment,
         image_sha256=checked.image_sha256,
         nodes=checked.nodes,
-        processes_per_node=processes,
+        processes_per_node=checked.site.slurm.processes_per_node,
         settings=settings,
         started=started,
         tasks=tuple(one.task for one in checked.configs if one.task is not None),
         # By name: the line that submits again must not depend on settings of the day.
-        options={"site": settings.site, **request.options()},
+        options={"site": settings.site, **checked.request.options()},
     )
-    folders = {
-        _outside(checked, folder, reference.text): None
+    return JobPlan(job, files, _written_folders(checked), checked.links)
+
+
+def _script_inputs(checked: Checked, name: str, run_folder: Path, inside: str) -> ScriptInputs:
+    request, settings, first = checked.request, checked.settings, checked.configs[0].content
+    processes = checked.nodes * checked.site.slurm.processes_per_node
+    return ScriptInputs(
+        name=name,
+        run_folder=run_folder,
+        nodes=checked.nodes,
+        # The job reads the copies: an edit while it waits in the queue changes nothing.
+        edf=run_folder / "edf.toml",
+        container_option=engines()[checked.site.edf.engine].option,
+        config_inside=f"{inside}/config.yaml",
+        config_folder_inside=_config_folder(checked),
+        time=settings.time,
+        account=settings.account,
+        partition=settings.partition,
+        reservation=request.reservation,
+        dependency=request.dependency,
+        exclude=request.exclude,
+        array=request.array,
+        secrets_file=checked.secrets_file,
+        requeue=request.requeue,
+        output=_outside(checked, str(first["output_dir"])) if checked.resumes else None,
+        silence=60 * settings.silence,
+        first_step=60 * settings.first_step,
+        preprocess=training_config.needs_preprocessing(first, processes),
+        debug=request.debug,
+    )
+
+
+def _written_folders(checked: Checked) -> tuple[Path, ...]:
+    """Return the folders that the trainings write to, each once."""
+    found = {
+        _outside(checked, reference.text): None
         for one in checked.configs
         for reference in references(one.content, checked.config.parent)
         if reference.written
     }
-    return JobPlan(job, files, tuple(folders), checked.links)
+    return tuple(found)
 
 
 def _config_files(checked: Checked, one: TaskConfig, inside: str) -> dict[str, str]:
@@ -102,9 +104,7 @@ def _config_files(checked: Checked, one: TaskConfig, inside: str) -> dict[str, s
     text, files = one.text, {}
     deepspeed = one.content.get("deepspeed")
     if isinstance(deepspeed, str):
-        folder = checked.view.inside(checked.config.parent)
-        assert folder
-        files[name] = _outside(checked, folder, deepspeed).read_text()
+        files[name] = _outside(checked, deepspeed).read_text()
         text = training_config.dump({**one.content, "deepspeed": f"{inside}/{name}"})
     if checked.resumes:
         # What the user wrote stays: the keys are added.
@@ -154,8 +154,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
 
 
-def _outside(checked: Checked, folder: str, text: str) -> Path:
-    path = checked.view.outside(os.path.normpath(Path(folder, text)))
+def _config_folder(checked: Checked) -> str:
+    folder = checked.view.inside(checked.config.parent)
+    assert folder, "checked before"
+    return folder
+
+
+def _outside(checked: Checked, text: str) -> Path:
+    """Return the file of the host that a path in a config stands for."""
+    path = checked.view.outside(os.path.normpath(Path(_config_folder(checked), text)))
     assert path, "checked before"
     return path
 
