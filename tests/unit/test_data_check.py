@@ -45,7 +45,7 @@ def check(folder: Path, content: str | bytes, shape: Shape | None = SHAREGPT) ->
 
 
 # One line each: the content, what it is read as, and (rule, line, column) of everything that is wrong.
-FAULTS: list[tuple[str, str | bytes, Shape, list[tuple[str, int, int]]]] = [
+FAULTS: list[tuple[str, str | bytes, Shape | None, list[tuple[str, int, int]]]] = [
     ("broken JSON", GOOD + "\n" + GOOD.replace("}, {", "} {") + "\n", SHAREGPT, [("json", 2, 70)]),
     ("a tab in a string", GOOD.replace("Bern", "Be\trn") + "\n", SHAREGPT, [("json", 1, 105)]),
     ("cut off", GOOD + "\n" + OTHER[:30], SHAREGPT, [("cut-off", 2, 29)]),
@@ -66,6 +66,8 @@ FAULTS: list[tuple[str, str | bytes, Shape, list[tuple[str, int, int]]]] = [
     ("only empty lines", "\n\n", SHAREGPT, [("blank-line", 1, 0), ("blank-line", 2, 0), ("empty-file", 0, 0)]),
     ("a list that is not closed", "[" + GOOD + "\n", SHAREGPT, [("not-one-document", 1, len(GOOD) + 2)]),
     ("twice the same", GOOD + "\n" + OTHER + "\n" + GOOD, SHAREGPT, [("duplicate", 3, 0)]),
+    ("fields of no shape", '{"foo": 1}\n{"foo": 2}', None, [("shape-unknown", 1, 0)]),
+    ("a list of no shape", '[{}, {"foo": 2}]', None, [("shape-unknown", 1, 2)]),
     ("the other names", chat(("user", "a"), ("assistant", "b"), shape=OPENAI), SHAREGPT, [("messages-missing", 1, 1)]),
     (
         "the other names in the turns",
@@ -124,7 +126,7 @@ FAULTS: list[tuple[str, str | bytes, Shape, list[tuple[str, int, int]]]] = [
 
 @pytest.mark.parametrize(("content", "shape", "expected"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
 def test_a_fault_is_found_at_its_place(
-    tmp_path: Path, content: str | bytes, shape: Shape, expected: list[tuple[str, int, int]]
+    tmp_path: Path, content: str | bytes, shape: Shape | None, expected: list[tuple[str, int, int]]
 ) -> None:
     found = check(tmp_path, content, shape)
     if expected:
@@ -228,6 +230,10 @@ def test_ten_of_a_kind_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     found = check(tmp_path, "\n".join(chat(("user", str(n))) for n in range(25)))
     assert found.counts == {"nothing-to-train": 25}
     assert [f.line for f in found.findings] == list(range(1, 11))
+
+
+def test_a_type_of_the_yaml_that_has_no_rules_is_no_fault(tmp_path: Path) -> None:
+    assert check(tmp_path, '{"foo": 1}\n{"foo": 2}', from_config({"type": "input_output"}, {})).counts == {}
 
 
 def test_the_mapping_of_the_yaml_decides(tmp_path: Path) -> None:

@@ -87,6 +87,41 @@ def test_what_has_no_equivalent_is_dropped_and_listed(tmp_path: Path) -> None:
     assert listed[0]["text"] == long
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_file_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path, dry_run: bool) -> None:
+    source, long = tmp_path / "in.jsonl", talk(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+    source.write_text(f"{long}\n{long}\nno json\n")
+    with pytest.raises(BadInputError) as caught:
+        convert_file(source, tmp_path / "out.jsonl", "alpaca", dry_run=dry_run)
+    assert [fault.where for fault in caught.value.faults] == ["no-equivalent 2 ×", "json 1 ×"]
+    assert caught.value.faults[0].what == (
+        "line 1: no equivalent in the new shape: Alpaca holds one question and one answer"
+    )
+    source.write_text("\n")
+    with pytest.raises(BadInputError, match="there is no sample in it"):
+        mend_file(source, tmp_path / "out.jsonl", OPENAI, dry_run=dry_run)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path: Path, dry_run: bool) -> None:
+    source, folder = tmp_path / "in.jsonl", tmp_path / "no such" / "folder"
+    source.write_text(GOOD)
+    with pytest.raises(BadInputError) as converted:
+        convert_file(source, folder / "out.jsonl", "text", dry_run=dry_run)
+    with pytest.raises(BadInputError) as mended:
+        mend_file(source, folder / "out.jsonl", OPENAI, dry_run=dry_run)
+    assert [caught.value.fault.where for caught in (converted, mended)] == [str(folder)] * 2
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_is_only_converted_is_not_called_mended(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(GOOD)
+    done = convert_file(source, tmp_path / "out.jsonl", "sharegpt")
+    assert (done.samples, done.mended) == (1, 0)
+
+
 @pytest.mark.parametrize(("sample", "to"), [({"text": "a"}, "openai"), ({"other": 1}, "openai"), (TALK, "chatml")])
 def test_what_cannot_become_something_else_is_refused(tmp_path: Path, sample: object, to: str) -> None:
     with pytest.raises(BadInputError):

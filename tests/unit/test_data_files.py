@@ -183,11 +183,12 @@ def test_an_interrupt_leaves_neither_file_nor_partial(tmp_path: Path, end: signa
     data = tmp_path / "data.jsonl"
     with data.open("w") as file:
         file.writelines(TALK for _ in range(300_000))  # longer at work than any look for the partial takes
+    folder = tmp_path / "out"
+    folder.mkdir()
     command = (sys.executable, "-m", "invoke", "convert-data", "--data", data, "--to", "text", "--output", "new.jsonl")
     process = subprocess.Popen(
-        [*command[:-1], tmp_path / "out" / "new.jsonl"], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE
+        [*command[:-1], folder / "new.jsonl"], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE
     )
-    folder = tmp_path / "out"
     while process.poll() is None and not list(folder.glob(".*.partial")):
         time.sleep(0.02)
     process.send_signal(end)

@@ -218,10 +218,10 @@ class _Run:
         while batch := list(islice(found, 1000)):
             # Outside of strings, the only place where it may be, a line feed is as good as a space.
             texts = [element.text.replace(b"\n", b" ") + b"\n" for element in batch]
+            offsets.extend(element.offset for element in batch)
             if checker is None:
                 self._settle_shape(texts)
                 checker = self._checker()
-            offsets.extend(element.offset for element in batch)
             tally = Tally()
             checker.check(b"".join(texts), tally)
             self.add(tally)
@@ -247,7 +247,7 @@ class _Run:
         """Check the row groups of a Parquet file on all cores."""
         groups = sources.parquet(self.source).metadata.num_row_groups
         if self._shape is None and groups:
-            self._shape = detect(list(islice(sources.rows(self.source, 0), 100)))
+            self._detect(list(islice(sources.rows(self.source, 0), 100)))
         setup = workers.Setup(self.source, self._shape or Shape(kind="unknown"), None)
         for part in workers.mapped(workers.check_rows, setup, iter(range(groups)), self._processes):
             self.add(part.tally)
@@ -258,7 +258,13 @@ class _Run:
     def _settle_shape(self, lines: Sequence[bytes]) -> None:
         if self._shape is None:
             decoded = (lines_of.decode(line, first=True).samples for line in lines[:1000])
-            self._shape = detect([sample for samples in decoded for sample in samples])
+            self._detect([sample for samples in decoded for sample in samples])
+
+    def _detect(self, samples: Sequence[object]) -> None:
+        self._shape = detect(samples)
+        first = next((sample for sample in samples if isinstance(sample, dict)), None)
+        if self._shape.kind == "unknown" and first is not None:
+            self.found("shape-unknown", 0, 0, {"names": ", ".join(list(first)[:8])})
 
     def _checker(self) -> BlockChecker:
         assert self._shape

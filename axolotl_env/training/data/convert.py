@@ -60,7 +60,7 @@ def convert_file(
         if error := next((fault for fault in faults if rules()[fault.rule]["severity"] == "error"), None):
             return error
         try:
-            return Kept(encode(write(turns_of(sample, given), _rest(sample, given))), changed=True)
+            return Kept(encode(write(turns_of(sample, given), _rest(sample, given))), changed=False)
         except _CannotError as why:
             return Fault("no-equivalent", (), {"why": str(why)})
 

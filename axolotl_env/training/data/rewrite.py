@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from axolotl_env import files
+from axolotl_env import errors, files
 from axolotl_env.errors import BadInputError, ConflictError
 from axolotl_env.records import Record
 from axolotl_env.training.data import source as sources
@@ -65,7 +65,8 @@ def rewrite(path: Path, output: Path, change: Change, *, force: bool, dry_run: b
     With ``dry_run`` all is read, and nothing written.
 
     Raises:
-        BadInputError: a file cannot be read, or the output is the input.
+        BadInputError: a file cannot be read, nothing of it could be kept, the folder of the output is not there, or the
+            output is the input.
         ConflictError: the output is there, and ``force`` is not given.
     """
     source = sources.identify(path)
@@ -76,6 +77,7 @@ def rewrite(path: Path, output: Path, change: Change, *, force: bool, dry_run: b
     compression = _COMPRESSION.get(output.suffix)
     samples = mended = 0
     dropped: Counter[str] = Counter()
+    why: dict[str, str] = {}
     with ExitStack() as stack:
         target, list_ = (
             Path(os.devnull) if dry_run else stack.enter_context(files.replacing(file))
@@ -94,6 +96,14 @@ def rewrite(path: Path, output: Path, change: Change, *, force: bool, dry_run: b
                 elif result.rule != "blank-line":
                     refused.write(_refusal(line, result))
                     dropped[result.rule] += 1
+                    why.setdefault(result.rule, f"line {line.number}: {_what(result)}")
+        if not samples:
+            raise BadInputError(
+                "nothing of it could be kept" if dropped else "there is no sample in it",
+                where=str(path),
+                hint="invoke check-data says more",
+                faults=tuple(errors.Fault(why[rule], f"{rule} {count:,} ×") for rule, count in dropped.most_common()),
+            )
     if not dropped and not dry_run:
         dropped_path.unlink()
     return Rewritten(
@@ -168,15 +178,20 @@ def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _refusal(line: Line, fault: Fault) -> bytes:
-    values: Mapping[str, object] = fault.values
-    what = rules()[fault.rule]["text"].format(**values) if fault.rule in rules() else str(values.get("why", ""))
     text = line.raw.decode(errors="replace") or repr(line.samples)
-    return msgspec.json.encode({"line": line.number, "rule": fault.rule, "what": what, "text": text}) + b"\n"
+    return msgspec.json.encode({"line": line.number, "rule": fault.rule, "what": _what(fault), "text": text}) + b"\n"
+
+
+def _what(fault: Fault) -> str:
+    return str(rules()[fault.rule]["text"]).format(**fault.values)
 
 
 def _free(path: Path, output: Path, dropped: Path, *, force: bool) -> None:
     if output.exists() and path.exists() and output.samefile(path):
         raise BadInputError("the output is the input", where=str(output), hint="choose another name")
+    if not output.parent.is_dir():
+        raise BadInputError("there is no such folder", where=str(output.parent), hint="make it, or give another path")
+    files.check_output(output)
     taken = [file for file in (output, dropped) if file.exists()]
     if taken and not force:
         raise ConflictError("exists", where=", ".join(map(str, taken)), hint="--force replaces it")

@@ -51,7 +51,7 @@ class Shape(Record):
             "chat": f"{self.messages}[{self.role}, {self.content}]",
             "text": f"plain text in {self.text!r}",
             "alpaca": "instruction, input, output",
-            "unknown": "a type without rules here: only the file itself is checked",
+            "unknown": "a shape without rules here: only the file itself is checked",
         }
         return names[self.kind]
 
