@@ -79,14 +79,14 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
             left.unlink(missing_ok=True)
     temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
-        temporary.touch(exist_ok=False)
-        if mode is None and path.is_file():
-            mode = stat.S_IMODE(path.stat().st_mode)
-        if mode is not None:
-            temporary.chmod(mode)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
+        try:
+            temporary.touch(exist_ok=False)
+            if mode is None and path.is_file():
+                mode = stat.S_IMODE(path.stat().st_mode)
+            if mode is not None:
+                temporary.chmod(mode)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield temporary
         _fsync(temporary)
         temporary.replace(path)
