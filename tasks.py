@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke import Collection, Context, Task, task
@@ -19,6 +19,7 @@ from axolotl_env.errors import BadInputError, InterruptedByUserError, UserError
 from axolotl_env.words import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 
@@ -71,13 +72,39 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-command = partial(task, klass=Command, auto_shortflags=False)
+SAME = {
+    "json": "print one JSON document on stdout instead of the table",
+    "dry_run": "show what would be done, and do nothing",
+    "force": "do it again although the result is there",
+    "rules": "list the rules, and check nothing",
+    "site": "cluster the result is for: a name in configs/sites, or a file [setting: site]",
+    "edf": "EDF: a name in the EDF folder or the engine's search path, or a file (default: axolotl)",
+    "nodes": "nodes of the job (default: 1)",
+    "time": "time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
+    "account": "project that is charged (default: yours in Slurm) [setting: account]",
+    "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
+    "reservation": "Slurm reservation to run in (default: none)",
+}
+"""Help of flags that mean the same in most commands; a command names those that mean something else in it."""
 
-JSON = "print one JSON document on stdout instead of the table"
-DRY_RUN = "show what would be done, and do nothing"
-FORCE = "do it again although the result is there"
+
+def command(
+    *,
+    help: dict[str, str] | None = None,  # noqa: A002 - Invoke's own name
+    iterable: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; what its ``help`` does not say of a flag is in SAME."""
+
+    def decorate(body: Callable[..., Any]) -> Command:
+        shared = {flag: SAME[flag] for flag in signature(body).parameters if flag in SAME}
+        texts = {**shared, **(help or {})}
+        made: Command = task(klass=Command, auto_shortflags=False, iterable=iterable, help=texts)(body)
+        return made
+
+    return decorate
+
+
 SQUASHFS = "squashfs: a path, or a name that list-images shows"
-SITE = "cluster the result is for: a name in configs/sites, or a file [setting: site]"
 
 
 @command(
@@ -91,9 +118,6 @@ SITE = "cluster the result is for: a name in configs/sites, or a file [setting: 
         "compression": "fast, small, or COMPRESSOR[:LEVEL[:BLOCK]] such as zstd:3:128K [setting: compression]",
         "publish": "folder that gets a copy, verified by its SHA-256 (default: none)",
         "share": "let your group read the squashfs and its manifest, whatever the umask",
-        "force": FORCE,
-        "dry_run": DRY_RUN,
-        "json": JSON,
     }
 )
 def build_image(
@@ -154,7 +178,7 @@ def build_image(
     )
 
 
-@command(help={"image": f"{SQUASHFS} (default: the newest of the flavour)", "json": JSON})
+@command(help={"image": f"{SQUASHFS} (default: the newest of the flavour)"})
 def verify_image(_: Context, image: str = "", json: bool = False) -> None:
     """[image] Read a squashfs as a whole, and compare it with its manifest.
 
@@ -181,13 +205,7 @@ def verify_image(_: Context, image: str = "", json: bool = False) -> None:
         console.text(f"{verdict.squashfs}: whole, and what its manifest says (SHA-256 {verdict.sha256})")
 
 
-@command(
-    help={
-        "to": "release to pin: latest (what GitHub calls so), or a tag such as v0.19.0 (default: only look)",
-        "dry_run": DRY_RUN,
-        "json": JSON,
-    }
-)
+@command(help={"to": "release to pin: latest (what GitHub calls so), or a tag such as v0.19.0 (default: only look)"})
 def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = False) -> None:
     """[image] Show the pinned release and GitHub's latest, or move the pin with all its locks.
 
@@ -219,7 +237,6 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
         "image": f"{SQUASHFS}, of whatever maker (default: the newest of the flavour)",
         "packages": "list every Python and Debian package in it, with its licence",
         "diff": "another one: show only what differs between the two",
-        "json": JSON,
     }
 )
 def inspect_image(_: Context, image: str = "", packages: bool = False, diff: str = "", json: bool = False) -> None:
@@ -253,7 +270,7 @@ def inspect_image(_: Context, image: str = "", packages: bool = False, diff: str
     return None
 
 
-@command(help={"json": JSON})
+@command()
 def list_images(_: Context, json: bool = False) -> None:
     """[image] List the images of the store: pin, size, the EDFs that start them, which are stale.
 
@@ -276,7 +293,6 @@ def list_images(_: Context, json: bool = False) -> None:
         "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
         "name": "name of the EDF in the EDF folder (default: axolotl)",
         "output": "file to write instead of one in the EDF folder (EDF_PATH, else ~/.edf)",
-        "site": SITE,
         "profile": "network profile: hook, explicit, tutorial, debug or none (default: the site's)",
         "mount": "SOURCE:DESTINATION[:ro], or one path for both; may be given again",
         "set": "env.NAME=VALUE, workdir=…, entrypoint=… or writable=…; may be given again",
@@ -284,8 +300,6 @@ def list_images(_: Context, json: bool = False) -> None:
         "annotation": "com.hooks.NAME.KEY=VALUE; may be given again",
         "base": "EDF to build on (base_environment); may be given again",
         "force": "replace values of the file that differ (a copy is kept as .bak)",
-        "dry_run": DRY_RUN,
-        "json": JSON,
     },
 )
 def make_edf(
@@ -340,7 +354,6 @@ def make_edf(
     return console.text(f"{plan.path}: {'written' if plan.changed else 'nothing to do, it says all this already'}")
 
 
-EDF = "EDF: a name in the EDF folder or the engine's search path, or a file (default: axolotl)"
 ENGINE = "whose rules: ce (production), sarus (the next engine) or both"
 
 
@@ -350,10 +363,7 @@ ENGINE = "whose rules: ce (production), sarus (the next engine) or both"
         "edf": "name, file or folder of EDFs; may be given again (default: axolotl)",
         "engine": f"{ENGINE} (default: the site's)",
         "fix": "mend what can be mended safely (a copy is kept as .bak)",
-        "rules": "list the rules, and check nothing",
         "dry_run": "with --fix: show the change, and write nothing",
-        "site": SITE,
-        "json": JSON,
     },
 )
 def check_edf(
@@ -390,7 +400,7 @@ def check_edf(
     return findings.show(stage.check_edfs(names, site=where, engine=engine), json=json, checked=", ".join(names[:3]))
 
 
-@command(help={"edf": EDF, "engine": f"{ENGINE} (default: both)", "json": JSON})
+@command(help={"engine": f"{ENGINE} (default: both)"})
 def show_edf(_: Context, edf: str = "axolotl", engine: str = "both", json: bool = False) -> None:
     """[edf] Show what an EDF means, and where from.
 
@@ -452,15 +462,11 @@ def make_config(
 @command(
     help={
         "config": "axolotl YAML to check, and the DeepSpeed JSON that it names",
-        "nodes": "nodes of the job (default: 1)",
         "edf": "environment of the job: its mounts and image count (default: the site's, and the newest image here)",
         "flavour": "image whose packages count: a name in docker/flavours [setting: flavour]",
         "release": "release of axolotl to check against, e.g. v0.18.0 (default: the pinned one)",
         "fix": "mend in place what needs no decision; comments stay",
         "dry_run": "with --fix: show the change, and write nothing",
-        "rules": "list the rules, and check nothing",
-        "site": SITE,
-        "json": JSON,
     },
 )
 def check_config(
@@ -514,8 +520,6 @@ def check_config(
         "fix": "write a mended copy to this file (.gz and .zst are compressed), and a list of what it dropped",
         "force": "replace the mended copy if it is there",
         "dry_run": "with --fix: say what would be mended and dropped, and write nothing",
-        "site": SITE,
-        "json": JSON,
     },
 )
 def check_data(
@@ -552,7 +556,6 @@ def check_data(
         "config": "axolotl YAML that says which fields of the input hold what (default: as the first samples look)",
         "force": "replace the output if it is there",
         "dry_run": "say what would be written and dropped, and write nothing",
-        "json": JSON,
     },
 )
 def convert_data(
@@ -577,13 +580,7 @@ def convert_data(
         console.document(made.model_dump(mode="json"))
 
 
-@command(
-    help={
-        "edf": "EDF to run in: a name in the EDF folder, or a file (default: axolotl)",
-        "command": "program and arguments, quoted as for a shell; none is started (default: env)",
-        "dry_run": DRY_RUN,
-    }
-)
+@command(help={"command": "program and arguments, quoted as for a shell; none is started (default: env)"})
 def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: bool = False) -> None:
     """[edf] Run a command here, as the EDF says it will run on Alps.
 
@@ -605,14 +602,7 @@ def run_edf(_: Context, edf: str = "axolotl", command: str = "env", dry_run: boo
     return None
 
 
-@command(
-    help={
-        "config": "axolotl YAML to estimate",
-        "nodes": "nodes of the job (default: 1)",
-        "site": SITE,
-        "json": JSON,
-    }
-)
+@command(help={"config": "axolotl YAML to estimate"})
 def estimate(_: Context, config: str = "", nodes: str = "1", site: str = "", json: bool = False) -> None:
     """[inputs] Estimate memory of a GPU, steps and tokens of a training.
 
@@ -634,20 +624,12 @@ def estimate(_: Context, config: str = "", nodes: str = "1", site: str = "", jso
 @command(
     iterable=["set"],
     help={
-        "edf": "EDF that says what to run in: a name in the EDF folder, or a file (default: axolotl)",
         "runtime": "local: here, through Podman; slurm: on the site's nodes (default: local)",
         "processes": "local: how many processes train together, by torchrun (default: 1)",
         "data": "local: file of conversations (from/value) to train on instead of made ones",
         "nodes": "slurm: nodes to train on (default: 2)",
-        "time": "slurm: time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
-        "account": "slurm: project that is charged (default: yours in Slurm) [setting: account]",
-        "partition": "slurm: partition (default: the cluster's own) [setting: partition]",
-        "reservation": "slurm: reservation to run in (default: none)",
-        "site": SITE,
+        **{flag: f"slurm: {SAME[flag]}" for flag in ("time", "account", "partition", "reservation")},
         "set": "KEY=VALUE changes a key of the training's config; may be given again",
-        "force": FORCE,
-        "dry_run": DRY_RUN,
-        "json": JSON,
     },
 )
 def smoke_test(
@@ -717,14 +699,7 @@ def smoke_test(
     return None
 
 
-@command(
-    help={
-        "script": "job script to look at",
-        "rules": "list the rules, and check nothing",
-        "site": SITE,
-        "json": JSON,
-    },
-)
+@command(help={"script": "job script to look at"})
 def check_script(_: Context, script: str = "", rules: bool = False, site: str = "", json: bool = False) -> None:
     """[inputs] Check a job script as people write them, before it waits in a queue.
 
@@ -749,16 +724,9 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
     iterable=["set"],
     help={
         "config": "axolotl YAML to train",
-        "nodes": "nodes to train on (default: 1)",
-        "time": "time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
-        "account": "project that is charged (default: yours in Slurm) [setting: account]",
-        "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
-        "reservation": "Slurm reservation to run in (default: none)",
         "dependency": "jobs to wait for, as sbatch writes it, e.g. afterok:123 (default: none)",
         "exclude": "nodes to leave out, as Slurm writes them, e.g. nid001 (default: none)",
         "name": "name of the job (default: the config's file name)",
-        "edf": "environment to train in: a name in ~/.edf, or a path (default: axolotl)",
-        "site": SITE,
         "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
         "debug": "let CUDA, NCCL and torch say more, and run slower",
         "requeue": "let Slurm start it again when a node fails or another job needs the nodes",
@@ -767,7 +735,6 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
         "number (--set seed=%a), and each task has an output folder of its own, OUTPUT_DIR/task-N (default: none)",
         "follow": "print its log until it has ended; Ctrl-C leaves the job alone",
         "dry_run": "print the job script, and do nothing",
-        "json": JSON,
     },
 )
 def submit(
@@ -824,13 +791,6 @@ def submit(
     iterable=["set"],
     help={
         "config": "axolotl YAML to try: ends by itself after the first healthy lines (default: a shell)",
-        "nodes": "nodes to take (default: 1)",
-        "time": "time limit: minutes, H:M:S or D-H:M:S (default: the partition's own) [setting: time]",
-        "account": "project that is charged (default: yours in Slurm) [setting: account]",
-        "partition": "Slurm partition (default: the cluster's own) [setting: partition]",
-        "reservation": "Slurm reservation to run in (default: none)",
-        "edf": "environment to be in: a name in ~/.edf, or a path (default: axolotl)",
-        "site": SITE,
         "set": "KEY=VALUE changes a key of the config in the job's copy; may be given again",
         "dry_run": "print the command or the job script, and do nothing",
     },
@@ -869,7 +829,7 @@ def interactive(
 JOB = "number of the job (default: the newest on record)"
 
 
-@command(help={"job": "number of the job (default: all of yours that wait or run)", "json": JSON})
+@command(help={"job": "number of the job (default: all of yours that wait or run)"})
 def status(_: Context, job: str = "", json: bool = False) -> None:
     """[jobs] Print where jobs stand: state, time, last step, loss.
 
@@ -905,7 +865,7 @@ def logs(_: Context, job: str = "", follow: bool = False, rank: str = "") -> Non
     slurm.show_log(load().settings.store, job, follow_on=follow, rank=rank)
 
 
-@command(help={"job": "number of the job", "dry_run": DRY_RUN, "json": JSON})
+@command(help={"job": "number of the job"})
 def cancel(_: Context, job: str = "", dry_run: bool = False, json: bool = False) -> None:
     """[jobs] Cancel a job that waits or runs, and the later ones of its chain.
 
@@ -925,7 +885,7 @@ def cancel(_: Context, job: str = "", dry_run: bool = False, json: bool = False)
 
 @command(
     iterable=["compare"],
-    help={"compare": "number of a job; given twice: what differs between the two", "json": JSON},
+    help={"compare": "number of a job; given twice: what differs between the two"},
 )
 def runs(_: Context, compare: list[str] | None = None, json: bool = False) -> None:
     """[jobs] List what was submitted, or what differs between two runs.
@@ -953,7 +913,6 @@ def runs(_: Context, compare: list[str] | None = None, json: bool = False) -> No
     help={
         "job": "number of a job; given again: curves beside each other (default: the newest on record)",
         "output": "PNG to write (default: none, the terminal only)",
-        "json": JSON,
     },
 )
 def plot(_: Context, job: list[str] | None = None, output: str = "", json: bool = False) -> None:
@@ -978,7 +937,6 @@ def plot(_: Context, job: list[str] | None = None, output: str = "", json: bool 
     help={
         "set": "name of a token to keep, e.g. HF_TOKEN; its value is asked for, or read from stdin",
         "remove": "name of a token to forget",
-        "json": JSON,
     }
 )
 def secrets(_: Context, set: str = "", remove: str = "", json: bool = False) -> None:  # noqa: A002 - the flag's name
@@ -999,7 +957,29 @@ def secrets(_: Context, set: str = "", remove: str = "", json: bool = False) -> 
     return console.table(("token", "file"), ((name, str(path)) for name in names))
 
 
-@command(help={"site": SITE, "json": JSON})
+@command(
+    help={
+        "flavour": "whose image is converted [setting: flavour]",
+        "rounds": "how often each way takes its turn (default: 5)",
+        "save": "write tests/bench/results/squashfs.json, and docs/squashfs.png from it",
+    }
+)
+def bench(_: Context, flavour: str = "", rounds: str = "5", save: bool = False, json: bool = False) -> None:
+    """[project] Measure build-image against other ways from image to squashfs, and the import from each one's file.
+
+    Example: invoke bench --rounds 1
+    """
+    from axolotl_env import console
+    from axolotl_env.settings import load
+    from tests.bench import bench_squashfs
+
+    found = bench_squashfs.run(load(flavour=flavour).settings, rounds=rounds, save=save)
+    if json:
+        return console.document(found)
+    return console.table(("", "way", *bench_squashfs.COLUMNS.values(), "same bits"), bench_squashfs.rows(found))
+
+
+@command()
 def doctor(_: Context, site: str = "", json: bool = False) -> None:
     """[project] Show what this machine has, and what it lacks.
 
@@ -1025,7 +1005,7 @@ def doctor(_: Context, site: str = "", json: bool = False) -> None:
     return require(found)
 
 
-@command(help={"json": JSON})
+@command()
 def settings(_: Context, json: bool = False) -> None:
     """[project] Print every setting and where it came from.
 
@@ -1077,6 +1057,7 @@ ns = Collection(
     runs,
     plot,
     secrets,
+    bench,
     doctor,
     settings,
 )
