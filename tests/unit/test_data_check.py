@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import random
 import tomllib
 from array import array
@@ -424,6 +425,17 @@ def test_workers_find_what_one_process_finds(large: Path) -> None:
     assert together == alone
     assert [(f.rule, f.line) for f in alone.findings] == [("role-unknown", 25_001), ("role-unknown", 25_501)]
     assert alone.samples == 26_000
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_fault_is_told_before_the_rest_of_the_file_is_read(large: Path, tmp_path: Path, processes: int) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_bytes(large.read_bytes() * 4)
+
+    def cut(_finding: object) -> None:
+        os.truncate(file, large.stat().st_size)
+
+    assert 26_000 <= check_file(file, on_finding=cut, processes=processes).samples < 4 * 26_000
 
 
 @pytest.mark.parametrize(
