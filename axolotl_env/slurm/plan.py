@@ -59,7 +59,7 @@ def plan_job(checked: Checked, *, started: datetime | None = None) -> JobPlan:
 
 
 def _script_inputs(checked: Checked, name: str, run_folder: Path, inside: str) -> ScriptInputs:
-    request, settings, first = checked.request, checked.settings, checked.configs[0].content
+    request, first = checked.request, checked.configs[0].content
     processes = checked.nodes * checked.site.slurm.processes_per_node
     return ScriptInputs(
         name=name,
@@ -70,9 +70,7 @@ def _script_inputs(checked: Checked, name: str, run_folder: Path, inside: str) -
         container_option=engines()[checked.site.edf.engine].option,
         config_inside=f"{inside}/config.yaml",
         config_folder_inside=_config_folder(checked),
-        time=settings.time,
-        account=settings.account,
-        partition=settings.partition,
+        settings=checked.settings,
         reservation=request.reservation,
         dependency=request.dependency,
         exclude=request.exclude,
@@ -80,8 +78,6 @@ def _script_inputs(checked: Checked, name: str, run_folder: Path, inside: str) -
         secrets_file=checked.secrets_file,
         requeue=request.requeue,
         output=_outside(checked, str(first["output_dir"])) if checked.resumes else None,
-        silence=60 * settings.silence,
-        first_step=60 * settings.first_step,
         preprocess=training_config.needs_preprocessing(first, processes),
         debug=request.debug,
     )

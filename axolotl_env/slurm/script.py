@@ -13,7 +13,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined, Template
 
 from axolotl_env.image import PYTHON
-from axolotl_env.settings import SiteSlurm
+from axolotl_env.settings import Settings, SiteSlurm
 from axolotl_env.slurm.job import LOG, TASK_LOG, parse_time
 
 DEBUG = {
@@ -35,9 +35,8 @@ class ScriptInputs:
     config_inside: str
     config_folder_inside: str
     secrets_file: Path
-    time: str = ""
-    account: str = ""
-    partition: str = ""
+    settings: Settings
+    """For the job's limits, and what ends one that hangs."""
     reservation: str = ""
     dependency: str = ""
     exclude: str = ""
@@ -48,10 +47,6 @@ class ScriptInputs:
     requeue: bool = False
     output: Path | None = None
     """The training's output_dir, where it goes on from its last checkpoint if it is started again."""
-    silence: int = 0
-    """Seconds without a line in the log after which the job is ended; 0: never."""
-    first_step: int = 0
-    """Seconds from the job's start without a loss line after which it is ended; 0: never."""
     preprocess: bool = True
     prepare: tuple[str, ...] = ()
     """Arguments for Python in the container, to run once before the training."""
@@ -72,9 +67,9 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         "nodes": str(inputs.nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(site.cpus_per_task),
-        "time": inputs.time,
-        "account": inputs.account,
-        "partition": inputs.partition,
+        "time": inputs.settings.time,
+        "account": inputs.settings.account,
+        "partition": inputs.settings.partition,
         "reservation": inputs.reservation,
         "dependency": inputs.dependency,
         "exclude": inputs.exclude,
@@ -88,7 +83,7 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         # Without it several processes on CPUs train each by itself, in silence.
         variables["ACCELERATE_USE_CPU"] = "true"
     if inputs.output:
-        options["signal"] = f"B:USR1@{_notice(inputs.time)}"
+        options["signal"] = f"B:USR1@{_notice(inputs.settings.time)}"
     if inputs.debug:
         variables |= DEBUG
     variables |= inputs.variables
@@ -117,9 +112,9 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         log_folder=str(inputs.run_folder / "logs"),
         wandb_run=inputs.run_folder.name,
         output=str(inputs.output or ""),
-        silence=inputs.silence,
-        first_step=inputs.first_step,
-        look_every=min([30, *(max(1, limit // 4) for limit in (inputs.silence, inputs.first_step) if limit)]),
+        silence=60 * inputs.settings.silence,
+        first_step=60 * inputs.settings.first_step,
+        look_every=min([30, *(15 * m for m in (inputs.settings.silence, inputs.settings.first_step) if m)]),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from axolotl_env.errors import BadInputError
-from axolotl_env.settings import SiteSlurm
+from axolotl_env.settings import Settings, SiteSlurm
 from axolotl_env.slurm.directives import script_rules
 from axolotl_env.slurm.lint import check_script
 from axolotl_env.slurm.script import ScriptInputs, render
@@ -86,7 +86,7 @@ def test_a_script_as_tutorials_have_it_shows_all_its_faults_and_no_other(lint: L
 @pytest.mark.parametrize("nodes", [1, 4])
 def test_our_own_script_has_no_fault(lint: Lint, tmp_path: Path, nodes: int) -> None:
     (tmp_path / "logs").mkdir()
-    inputs = ScriptInputs("tiny", tmp_path, nodes, Path("/e.toml"), "/c.yaml", "/", Path("/secrets"))
+    inputs = ScriptInputs("tiny", tmp_path, nodes, Path("/e.toml"), "/c.yaml", "/", Path("/secrets"), Settings())
     assert lint(render(inputs, SiteSlurm(gpus_per_node=4, processes_per_node=4))) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axolotl_env.errors import BadInputError
-from axolotl_env.settings import SiteSlurm
+from axolotl_env.settings import Settings, SiteSlurm
 from axolotl_env.slurm.job import parse_time
 from axolotl_env.slurm.script import ScriptInputs, render
 from axolotl_env.slurm.training_config import dump, load
@@ -25,6 +25,9 @@ CPU = SiteSlurm()
 ODD = 'it\'s "odd" $HOME `id` \\ \\n %j; #é'
 
 
+HANGS = Settings(silence=0, first_step=1)
+
+
 def inputs(**changes: object) -> ScriptInputs:
     values: dict[str, object] = {
         "name": "tiny",
@@ -34,6 +37,7 @@ def inputs(**changes: object) -> ScriptInputs:
         "config_inside": "/store/runs/tiny-1/config.yaml",
         "config_folder_inside": "/home/alice/configs",
         "secrets_file": Path("/home/alice/.config/axolotl-env/secrets"),
+        "settings": Settings(silence=0),
     }
     return ScriptInputs(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -46,9 +50,9 @@ def directives(script: str) -> list[str]:
     ("site", "word", "variant"),
     [
         (ALPS, "plain", {}),
-        (CPU, ODD, {"preprocess": False, "silence": 60, "array": "0-3%2"}),
-        (ALPS, ODD, {"output": Path("/", ODD), "requeue": True, "silence": 60, "first_step": 60, "time": "90"}),
-        (CPU, "plain", {"prepare": ("/prepare.py", ODD), "variables": {"WORD": ODD}, "first_step": 60, "debug": True}),
+        (CPU, ODD, {"preprocess": False, "settings": Settings(), "array": "0-3%2"}),
+        (ALPS, ODD, {"output": Path("/", ODD), "requeue": True, "settings": Settings(first_step=1, time="90")}),
+        (CPU, "plain", {"prepare": ("/prepare.py", ODD), "variables": {"WORD": ODD}, "settings": HANGS, "debug": True}),
     ],
     ids=["plain", "array", "resumes", "prepares"],
 )
@@ -66,7 +70,7 @@ def test_bash_and_shellcheck_find_nothing_wrong(
 
 
 def test_on_alps_it_asks_for_gpus_and_hands_srun_the_sites_options() -> None:
-    script = render(inputs(time="1:00:00", account="a000"), ALPS)
+    script = render(inputs(settings=Settings(time="1:00:00", account="a000")), ALPS)
     assert {"--gpus-per-node=4", "--cpus-per-task=288", "--nodes=2", "--ntasks-per-node=1"} <= set(directives(script))
     assert {"--time=1:00:00", "--account=a000"} <= set(directives(script))
     assert "--network=disable_rdzv_get" in script
