@@ -32,6 +32,9 @@ _FILL = Path(__file__).with_name("bootstrap.sh")
 # All that the scripts of packages see of this machine's environment: PYTHONDONTWRITEBYTECODE makes another base.
 _PASSED = ("path", "home", "tmpdir", "http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
+# What mmdebstrap says in a run that ends well, too.
+_CHATTER = ("I:", "W: skipping", "W: hooklistener")
+
 DIGEST = "axolotl-env.base"
 """Label of a base, and of all that is made from it: the tar's SHA-256. Debian moves: it tells two bases apart."""
 
@@ -122,11 +125,11 @@ def bootstrap(plan: BasePlan, *, fresh: bool = False) -> Path:
         try:
             process.run([program, *plan.argv[1:], partial, *sources], env=environment, on_line=step.show)
         except process.ProgramFailedError as error:
-            lines = [line for line in error.result.stdout.splitlines() if line.startswith(("E:", "W:", "Err"))]
+            said = [line for line in error.result.stdout.splitlines() if not line.startswith(_CHATTER)]
             raise WorkFailedError(
-                "the base could not be bootstrapped: " + ("\n  │ ".join(["", *lines[-6:]]) or str(error)),
+                "the base could not be bootstrapped: " + ("\n  │ ".join(["", *said[-10:]]) or str(error)),
                 where=f"mirror {mirror}",
-                hint="is the mirror reachable? another one: the setting debian_mirror",
+                hint="if it is the mirror: another one is the setting debian_mirror",
             ) from error
     for old in set(plan.tar.parent.glob(f"{plan.tar.name.rpartition('-')[0]}-*.tar")) - {plan.tar}:
         old.unlink(missing_ok=True)

@@ -36,7 +36,9 @@ unshare --mount sh -euc '
     export HOME=/nonexistent APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
     # All of them at once and in any order, as they need each other.
     dpkg --root="$root" --log=/dev/null --install "$root"/var/cache/apt/archives/*.deb
-    apt-get --yes -o DPkg::Options::="--root=$root" -o DPkg::Options::=--log=/dev/null install "$@"
+    # Newer mmdebstraps tell apt to call dpkg inside of the folder: it shall be the one outside, here too.
+    apt-get --yes -o DPkg::Chroot-Directory=/ -o DPkg::Options::="--root=$root" -o DPkg::Options::=--log=/dev/null \
+        install "$@"
 ' sh "$root" "$@"
 
 rm "$root$bundle"
