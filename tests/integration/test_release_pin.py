@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from axolotl_env.settings import ROOT
+from tests.github_server import COMMIT, serving
 
 pytestmark = pytest.mark.engine
-
-COMMIT = "1" * 40
 
 
 @pytest.fixture
@@ -50,28 +46,8 @@ def small(checkout: Path) -> Path:
 @pytest.fixture
 def github() -> Iterator[str]:
     """Stands in for GitHub, which a machine with package mirrors only cannot reach."""
-    body = {"tag_name": "v0.19.0", "draft": False, "prerelease": False}
-    answers = {
-        "/releases/latest": body,
-        "/releases/tags/v0.19.0": body,
-        "/releases?per_page=100": [body],
-        "/git/ref/tags/v0.19.0": {"object": {"type": "commit", "sha": COMMIT}},
-    }
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = answers.get(self.path.removeprefix("/repos/axolotl-ai-cloud/axolotl"))
-            self.send_response(200 if found else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps(found).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving() as server:
+        yield server.url
 
 
 def pin(checkout: Path, github: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from axolotl_env.image import plan_image
 from axolotl_env.release import find_cce, load_release
 from axolotl_env.release.archive import digest
 from axolotl_env.settings import Settings
+from tests.github_server import Answer, Server, serving
 
 DEAD = "http://127.0.0.1:9"
 # Given, so that apt is not asked for this machine's: it takes its time.
@@ -33,38 +32,26 @@ def archive(texts: dict[str, str], *, epoch: int = 0, folder: str = "fork") -> b
     return out.getvalue()
 
 
-@pytest.fixture
-def asked() -> list[str]:
-    return []
-
-
 ARCHIVE = archive({"patch.py": "AXOLOTL_CCE_FORK = True"})
 
 
 @pytest.fixture
-def github(asked: list[str]) -> Iterator[str]:
-    """Stands in for GitHub: it has the archive of the pinned commit and nothing else."""
-    path = f"/axolotl-ai-cloud/ml-cross-entropy/archive/{load_release().cce_commit}.tar.gz"
+def server() -> Iterator[Server]:
+    """Stands in for GitHub: it has the archive of the pinned commit."""
+    with serving() as server:
+        path = f"/axolotl-ai-cloud/ml-cross-entropy/archive/{load_release().cce_commit}.tar.gz"
+        server.answers[path] = [Answer(ARCHIVE)]
+        yield server
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200 if self.path == path else 404)
-            self.end_headers()
-            self.wfile.write(ARCHIVE)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+@pytest.fixture
+def github(server: Server) -> str:
+    return server.url
 
 
 @pytest.mark.parametrize("mode", ["required", "auto"])
 def test_the_archive_of_the_releases_commit_is_fetched_once(
-    github: str, asked: list[str], tmp_path: Path, mode: str
+    github: str, server: Server, tmp_path: Path, mode: str
 ) -> None:
     settings = Settings(store=tmp_path / "a store", github=github)
     first = find_cce(load_release(), settings, mode)
@@ -72,7 +59,7 @@ def test_the_archive_of_the_releases_commit_is_fetched_once(
     assert first.archive
     assert first.archive.read_bytes() == ARCHIVE
     assert find_cce(load_release(), settings.model_copy(update={"github": DEAD}), mode) == first
-    assert len(asked) == 1
+    assert len(server.asked) == 1
 
 
 def test_required_fails_in_one_line_that_says_how_to_do_without(tmp_path: Path) -> None:
@@ -121,9 +108,9 @@ def test_what_is_no_archive_is_said_and_not_kept(tmp_path: Path) -> None:
     assert str(kept) in caught.value.fault.what
 
 
-def test_none_asks_nobody(github: str, asked: list[str], tmp_path: Path) -> None:
+def test_none_asks_nobody(github: str, server: Server, tmp_path: Path) -> None:
     assert find_cce(load_release(), Settings(store=tmp_path, github=github), "none").archive is None
-    assert asked == []
+    assert server.asked == []
 
 
 def test_another_mode_is_refused_with_the_nearest(tmp_path: Path) -> None:
