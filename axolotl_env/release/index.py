@@ -102,10 +102,7 @@ def newest(index: str, name: str, takes: SpecifierSet, *, cache: Path) -> str:
     """
     base = f"{(index or PYPI).rstrip('/')}/{name}/"
     listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base, _Listed)
-    wheels = {
-        file.filename.split("-")[1] for file in (listed.files if listed else ()) if file.filename.endswith(".whl")
-    }
-    return str(max(takes.filter(map(Version, wheels)), default=""))
+    return str(max(takes.filter(_versions(listed.files if listed else [])), default=""))
 
 
 def _read(path: Path, version: str, digest: str, uploaded: datetime.date) -> Wheel:
@@ -126,5 +123,10 @@ def _read(path: Path, version: str, digest: str, uploaded: datetime.date) -> Whe
 
 
 def _known(entries: list[_File]) -> str:
-    wheels = {Version(entry.filename.split("-")[1]) for entry in entries if entry.filename.endswith(".whl")}
-    return f"newest wheels: {', '.join(map(str, sorted(wheels)[-4:]))}"
+    return f"newest wheels: {', '.join(map(str, sorted(_versions(entries))[-4:]))}"
+
+
+def _versions(entries: list[_File]) -> set[Version]:
+    """Return the versions that have a wheel which was not withdrawn."""
+    wheels = (entry.filename for entry in entries if entry.filename.endswith(".whl") and not entry.yanked)
+    return {Version(name.split("-")[1]) for name in wheels}

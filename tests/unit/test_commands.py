@@ -80,7 +80,7 @@ def test_an_example_uses_only_flags_that_exist() -> None:
             assert used <= known, example
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "ci/quickstart"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/submit.md", "ci/quickstart"])
 def test_a_page_names_only_commands_flags_and_paths_that_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     for command, rest in re.findall(r"invoke ([a-z][a-z-]*[a-z])\b([^\n`]*)", text):
