@@ -31,7 +31,7 @@ BLOCK = 1 << 17
 _STEP = 1 << 16
 """Bytes that are read at a time: those that a damaged archive holds after the last whole step are lost."""
 
-RANGE = 4 << 20
+RANGE = 8 << 20
 """Bytes that a worker process takes at a time: even where each line needs a slow look, a moment's work."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
