@@ -6,7 +6,7 @@ all that later stages need; :func:`export_image` streams its file system where i
 """
 
 from axolotl_env.image.build import build_image
-from axolotl_env.image.engine import export_image
+from axolotl_env.image.engine import export_image, has_image
 from axolotl_env.image.fit import cuda_of
 from axolotl_env.image.info import EngineInfo, engine_info
 from axolotl_env.image.inside import PROGRAMS, PYTHON
@@ -23,5 +23,6 @@ __all__ = [
     "cuda_of",
     "engine_info",
     "export_image",
+    "has_image",
     "plan_image",
 ]

@@ -288,6 +288,16 @@ def export_image(image: Image) -> Iterator[bytes]:
         yield from engine.export(container)
 
 
+def has_image(image: Image) -> bool:
+    """Tell whether the engine still has an image.
+
+    Raises:
+        MissingError: the engine does not answer.
+    """
+    with Engine() as engine:
+        return engine.find(image.id) is not None
+
+
 def _pack(archive: IO[bytes], context: Mapping[str, str | Path], links: Mapping[str, str]) -> None:
     """Write the build context; owner and date are left out, so that only content decides on the engine's cache."""
     with tarfile.open(fileobj=archive, mode="w") as tar:

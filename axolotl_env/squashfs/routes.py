@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from axolotl_env import files, process
-from axolotl_env.image import Image, export_image
+from axolotl_env.errors import WorkFailedError
+from axolotl_env.image import Image, export_image, has_image
 from axolotl_env.squashfs import bom
 from axolotl_env.squashfs.contract import DROPPED
 
@@ -103,6 +104,7 @@ def write(route: Route, work: Writing, show: Callable[[str], None]) -> None:
     Raises:
         NoMountError: the kernel does not mount the layers; the stream is left.
         ProgramFailedError: the conversion failed.
+        WorkFailedError: the image was removed meanwhile.
         MissingError: the engine does not answer.
     """
     if route.name == "stream":
@@ -113,6 +115,11 @@ def write(route: Route, work: Writing, show: Callable[[str], None]) -> None:
     texts = {**work.added, str(bom.INSIDE): bom.bill(work.image, _sources(route))}
     argv = (work.mksquashfs, TREE, str(work.partial), *work.options, "-wildcards", "-e", *DROPPED)
     _in_tree(route, argv, texts=texts, epoch=work.image.release.epoch, env=work.env, on_line=show)
+    # What is removed from under a mount is just not there; an engine forgets an image before it removes its layers.
+    if not has_image(work.image):
+        raise WorkFailedError(
+            f"{work.image.name} was removed from the engine while it was read", where=work.image.engine
+        )
 
 
 def _in_tree(

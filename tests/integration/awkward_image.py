@@ -7,9 +7,10 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import docker
+from docker.errors import ImageNotFound
 
 from axolotl_env.image import Image
 from axolotl_env.image.engine import Engine
@@ -48,7 +49,7 @@ def tar(members: dict[str, bytes | str | None]) -> bytes:
 
 
 @contextmanager
-def awkward_image() -> Iterator[Image]:
+def awkward_image(*, tag: str = "") -> Iterator[Image]:
     """The image, in the engine until the block ends."""
     client = docker.from_env()
     first = tar(
@@ -71,10 +72,10 @@ def awkward_image() -> Iterator[Image]:
     more = tar({"data/changed": b"new", "data/.wh.gone": b""})
     names = []
     for number, (dockerfile, file, data) in enumerate(
-        [(DOCKERFILE, "tree.tar", first), (SECOND.format(base="axolotl-env-test/squashfs:0"), "more.tar", more)]
+        [(DOCKERFILE, "tree.tar", first), (SECOND.format(base=f"axolotl-env-test/squashfs:{tag}0"), "more.tar", more)]
     ):
         context = tar({"Dockerfile": dockerfile.encode(), file: data})
-        names.append(f"axolotl-env-test/squashfs:{number}")
+        names.append(f"axolotl-env-test/squashfs:{tag}{number}")
         client.images.build(fileobj=io.BytesIO(context), custom_context=True, tag=names[-1], rm=True)
     with Engine() as engine:
         found = engine.image(names[-1])
@@ -104,5 +105,6 @@ def awkward_image() -> Iterator[Image]:
             layers=engine.layers(found),
         )
     for name in reversed(names):
-        client.images.remove(name)
+        with suppress(ImageNotFound):  # a test may have removed it
+            client.images.remove(name)
     client.close()
