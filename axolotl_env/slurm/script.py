@@ -56,45 +56,9 @@ class ScriptInputs:
 
 def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
     """Return the job script; the same work for 1 node and for 2,000."""
-    # Slurm fills its patterns in the whole path of a log, the folder's name included.
-    logs = str(inputs.run_folder).replace("%", "%%")
-    log = TASK_LOG if inputs.array else LOG
-    options = {
-        "job-name": inputs.name,
-        "chdir": str(inputs.run_folder),
-        "output": f"{logs}/{log}",
-        "open-mode": "append",
-        "nodes": str(inputs.nodes),
-        "ntasks-per-node": "1",
-        "cpus-per-task": str(site.cpus_per_task),
-        "time": inputs.settings.time,
-        "account": inputs.settings.account,
-        "partition": inputs.settings.partition,
-        "reservation": inputs.reservation,
-        "dependency": inputs.dependency,
-        "exclude": inputs.exclude,
-        "array": inputs.array,
-    }
-    variables = {"NODE_WORLD_SIZE": str(site.processes_per_node)}
-    if site.gpus_per_node:
-        # `axolotl train` sets it itself; `python -m axolotl.cli.train` does not.
-        variables["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-    else:
-        # Without it several processes on CPUs train each by itself, in silence.
-        variables["ACCELERATE_USE_CPU"] = "true"
-    if inputs.output:
-        options["signal"] = f"B:USR1@{_notice(inputs.settings.time)}"
-    if inputs.debug:
-        variables |= DEBUG
-    variables |= inputs.variables
     return _template().render(
-        directives=[
-            *(f"--{key}={value}" for key, value in options.items() if value),
-            *site.gpu_options,
-            # Said either way: the cluster's default may start a training anew that nobody asked for.
-            "--requeue" if inputs.requeue else "--no-requeue",
-        ],
-        variables=variables,
+        directives=_directives(inputs, site),
+        variables=_variables(inputs, site),
         secrets_file=str(inputs.secrets_file),
         config=inputs.config_inside,
         array=inputs.array,
@@ -116,6 +80,47 @@ def render(inputs: ScriptInputs, site: SiteSlurm) -> str:
         first_step=60 * inputs.settings.first_step,
         look_every=min([30, *(15 * m for m in (inputs.settings.silence, inputs.settings.first_step) if m)]),
     )
+
+
+def _directives(inputs: ScriptInputs, site: SiteSlurm) -> list[str]:
+    # Slurm fills its patterns in the whole path of a log, the folder's name included.
+    logs = str(inputs.run_folder).replace("%", "%%")
+    options = {
+        "job-name": inputs.name,
+        "chdir": str(inputs.run_folder),
+        "output": f"{logs}/{TASK_LOG if inputs.array else LOG}",
+        "open-mode": "append",
+        "nodes": str(inputs.nodes),
+        "ntasks-per-node": "1",
+        "cpus-per-task": str(site.cpus_per_task),
+        "time": inputs.settings.time,
+        "account": inputs.settings.account,
+        "partition": inputs.settings.partition,
+        "reservation": inputs.reservation,
+        "dependency": inputs.dependency,
+        "exclude": inputs.exclude,
+        "array": inputs.array,
+        "signal": f"B:USR1@{_notice(inputs.settings.time)}" if inputs.output else "",
+    }
+    return [
+        *(f"--{key}={value}" for key, value in options.items() if value),
+        *site.gpu_options,
+        # Said either way: the cluster's default may start a training anew that nobody asked for.
+        "--requeue" if inputs.requeue else "--no-requeue",
+    ]
+
+
+def _variables(inputs: ScriptInputs, site: SiteSlurm) -> dict[str, str]:
+    """Return what the training's environment gets; the request's own variables win."""
+    of_site = (
+        # `axolotl train` sets it itself; `python -m axolotl.cli.train` does not.
+        {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+        if site.gpus_per_node
+        # Without it several processes on CPUs train each by itself, in silence.
+        else {"ACCELERATE_USE_CPU": "true"}
+    )
+    node_world = {"NODE_WORLD_SIZE": str(site.processes_per_node)}
+    return {**node_world, **of_site, **(DEBUG if inputs.debug else {}), **inputs.variables}
 
 
 def _notice(time: str) -> int:
