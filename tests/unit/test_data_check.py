@@ -386,6 +386,14 @@ def test_every_line_is_read_once_however_the_file_is_cut(
     assert [start for start, _ in ranges[1:]] == [end for _, end in ranges[:-1]]
 
 
+def test_a_line_that_grows_while_the_file_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "grows.jsonl"
+    file.write_bytes(b"1\n2")
+    source = sources.Source(file, "jsonl", "", 3)
+    file.write_bytes(b"1\n222\n3")
+    assert [block.lines for block in sources.blocks(source, 0, 3, 2)] == [[b"1\n"], [b"222\n"]]
+
+
 def test_a_repeated_sample_is_found_wherever_its_first_one_was(large: Path, tmp_path: Path) -> None:
     file = tmp_path / "more.jsonl"
     content = large.read_bytes()

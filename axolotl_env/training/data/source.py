@@ -200,7 +200,8 @@ def blocks(source: Source, start: int, end: int | None = None, size: int = BLOCK
 
 def _plain_blocks(source: Source, start: int, end: int, size: int) -> Iterator[Lines]:
     with source.path.open("rb") as file:
-        while data := os.pread(file.fileno(), min(size, end - start), start):
+        # A file that grows meanwhile may have its end in the middle of a line.
+        while start < end and (data := os.pread(file.fileno(), min(size, end - start), start)):
             if whole := data.rfind(b"\n") + 1:
                 data = data[:whole]
             else:  # a line that is longer than a block, or that ends the file
