@@ -137,7 +137,7 @@ def option_fault(program: str, given: Given, line: int) -> Iterator[Found]:
         if given.name not in _of_this_cluster(program):
             words = {"text": re.split(r"[= ]", given.text)[0], "hint": hint, "program": program}
             yield "option-unknown" if hint else "option-foreign", line, words
-    elif (fault := given.fault) and "$" not in (given.value or ""):
+    elif (fault := given.fault) and not re.search("[$`]", given.value or ""):
         yield "option-value", line, {"text": given.text, "name": f"--{given.name}", "fault": fault, "program": program}
 
 

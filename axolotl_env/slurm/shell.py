@@ -55,7 +55,7 @@ class Assignment:
     line: int
     column: int
     conditional: bool = False
-    """It stands in an if, a case, or beside && or ||."""
+    """It stands in an if, a case or a function, or beside && or ||."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Shell:
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if node.type == "variable_assignment" and name:
                 text = _unquoted(value) if value else ""
-                conditional = self._inside(node, "if_statement", "case_statement", "list")
+                conditional = self._inside(node, "if_statement", "case_statement", "list", "function_definition")
                 found.append(Assignment(_text(name), text, self.line(node), node.start_point.column + 1, conditional))
         return tuple(found)
 
