@@ -87,22 +87,13 @@ _NAMES = {
 }
 
 
+_KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", list: "list"}
+
+
 def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "bool"
-        case int():
-            return "int"
-        case float():
-            return "float"
-        case str():
-            return "date" if _IS_DATE.match(value) else "string"
-        case list():
-            return "list"
-        case _:
-            return "object"
+    if isinstance(value, str):
+        return "date" if _IS_DATE.match(value) else "string"
+    return _KINDS.get(type(value), "object")
 
 
 def _casts(value: object, kind: str, known: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ class SampleChecker:
         self.shape = shape
         self._images = ImageChecker(folder)
         self._places: list[Path_] = []
+        self._targets = _targets(shape)
+        # The same few sequences come again and again.
+        self._role_faults = lru_cache(10_000)(lambda roles: tuple(role_faults(roles, shape)))
         self._check: Callable[[dict[str, Any], list[Fault]], Seen] = {
             "chat": self._chat,
             "text": self._text,
@@ -144,7 +148,7 @@ class SampleChecker:
     def _order(self, turns: list[dict[str, Any]], faults: list[Fault]) -> None:
         shape = self.shape
         roles = tuple(turn[shape.role] for turn in turns)
-        for rule, number, values in role_faults(roles, shape):
+        for rule, number, values in self._role_faults(roles):
             faults.append(Fault(rule, (shape.messages, number, shape.role), values))
         if shape.train_on_inputs or any(fault.rule == "role-unknown" for fault in faults):
             return
@@ -161,7 +165,7 @@ class SampleChecker:
             return bool(turn[shape.train_field])
         if shape.train_detail_field and turn.get(shape.train_detail_field) is not None:
             return bool(turn[shape.train_detail_field])
-        return shape.roles.get(turn[shape.role], turn[shape.role]) in _targets(shape)
+        return shape.roles.get(turn[shape.role], turn[shape.role]) in self._targets
 
 
 _TURN_ERRORS = frozenset({"turn-type", "names-differ", "role-missing", "role-type", "content-type", "content-missing"})
