@@ -18,6 +18,7 @@ from axolotl_env.release import MACHINES
 DEBIAN_ARCHITECTURES = {name: debian for debian, name in MACHINES.items()}
 
 # FROM scratch with the platform given labels the architecture right, where an import of the tar does not.
+# (The label cannot come first: without a layer the engine takes the image for one of its own architecture.)
 DOCKERFILE = """\
 FROM scratch
 ADD base.tar /
