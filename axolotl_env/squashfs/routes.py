@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import posixpath
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -130,13 +130,15 @@ def _in_tree(
     epoch: int,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
-) -> None:
+    merge_stderr: bool = True,
+) -> str:
     command = (*route.enter, *IN_NAMESPACE, route.options, *argv)
     try:
-        process.run(command, stdin=[*_entries(texts, epoch), END], env=env, on_line=on_line)
+        stdin = [*_entries(texts, epoch), END]
+        return process.run(command, stdin=stdin, env=env, on_line=on_line, merge_stderr=merge_stderr).stdout
     except process.ProgramFailedError as error:
         if error.result.returncode == NO_MOUNT:
-            raise NoMountError(error.result.stdout) from error
+            raise NoMountError(str(error)) from error
         raise
 
 
@@ -149,22 +151,19 @@ def _sources(route: Route) -> dict[str, bytes]:
     """Return the files that the bill of materials is made from, as they are in the mounted tree."""
     # A link is taken as what it is: an absolute one would lead out of the tree, to this machine's own files.
     script = """
-tar=$1; shift
 for pattern; do
     for folder in ${pattern%/*}; do
         file=$folder/${pattern##*/}
         if [ -L "$folder" ]; then echo "$folder"; elif [ -f "$file" ] && [ ! -L "$file" ]; then echo "$file"; fi
     done
-done | tar --create --file "$tar" --files-from -
+done | tar --create --file /sys/kernel/sources --files-from -
+base64 --wrap=0 /sys/kernel/sources
 """
-    # A file without a name: nobody has to remove it.
-    with tempfile.TemporaryFile() as tar:
-        name = f"/proc/{os.getpid()}/fd/{tar.fileno()}"
-        _in_tree(route, ("sh", "-ec", script, "sh", name, *bom.SOURCES), texts={}, epoch=0)
-        tar.seek(0)
-        with tarfile.open(fileobj=tar) as archive:
-            links = {member.name: member.linkname for member in archive if member.issym()}
-            found = {m.name: content.read() for m in archive if m.isreg() and (content := archive.extractfile(m))}
+    # As text: from another user namespace no file of ours can be opened by way of /proc.
+    text = _in_tree(route, ("sh", "-ec", script, "sh", *bom.SOURCES), texts={}, epoch=0, merge_stderr=False)
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
+        links = {member.name: member.linkname for member in archive if member.issym()}
+        found = {m.name: content.read() for m in archive if m.isreg() and (content := archive.extractfile(m))}
     return _with_links(found, links)
 
 
