@@ -102,3 +102,28 @@ def test_an_option_is_a_fault_where_sbatch_refuses_it_and_only_there(
         assert refused != taken, (option, asked.stderr)
         found = [each.rule for each in check_script(script, SiteSlurm()) if each.severity == "error"]
         assert bool(found) == refused, (option, found, asked.stderr)
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ("-n2 -l", True),
+        ("--ntasks 2 --cpu-bind=none --kill-on-bad-exit=1 --unbuffered", True),
+        ("--overlap --wait=0", True),
+        ("--enviroment=/e.toml", False),
+        ("--nodez=2", False),
+        ("--ntasks_per_node=1", False),
+        ("--ntasks=none", False),
+        ("--time=12h", False),
+    ],
+)
+def test_an_option_of_srun_is_a_fault_where_srun_refuses_it_and_only_there(
+    lab: Lab, tmp_path: Path, options: str, taken: bool
+) -> None:
+    asked = subprocess.run(
+        ["srun", "--test-only", *options.split(), "true"], env=lab.environ, capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode == 0) == taken, asked.stderr
+    script = tmp_path / "job.sh"
+    script.write_text(f"#!/bin/bash\nsrun {options} true\n")
+    assert (check_script(script, SiteSlurm()) == []) == taken
