@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record, faults
 from axolotl_env.words import nearest
@@ -177,22 +178,25 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
         BadInputError: a file that is not TOML, an unknown key, a wrong type: all at once, each with its file.
     """
     home = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    layers: dict[str, dict[str, Any]] = {
-        **{str(f): _toml(f) for f in (ROOT / "settings.toml", home / "axolotl-env/settings.toml") if f.is_file()},
-        "environment": _environment(environ),
-        "flag": {key: value for key, value in flags.items() if value},
-    }
+    layers: dict[str, dict[str, Any]] = {}
+    broken: list[BadInputError] = []
+    for file in (ROOT / "settings.toml", home / "axolotl-env/settings.toml"):
+        try:
+            layers |= {str(file): _toml(file)} if files.kind(file) else {}
+        except BadInputError as error:
+            broken.append(error)
+    layers |= {"environment": _environment(environ), "flag": {key: value for key, value in flags.items() if value}}
     site, giver = Settings.model_fields["site"].default, "default"
     for origin, layer in layers.items():
         if isinstance(layer.get("site"), str):
             site, giver = layer["site"], origin
-    found: list[Fault] = []
-    facts = unknown = None
+    facts = None
     try:
         facts = load_site(site, where=_name(giver, "site") + ("" if giver == "flag" else f" ({giver})"))
         layers = {f"site {site}": dict(facts.defaults), **layers}
     except BadInputError as error:
-        unknown = error
+        broken.append(error)
+    found: list[Fault] = []
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, "default")
     for origin, layer in layers.items():
@@ -205,21 +209,20 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
             layer = {key: value for key, value in layer.items() if key not in wrong}
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    if unknown and not found:
-        raise unknown
-    if unknown:
-        found += unknown.faults or [unknown.fault]
-    if facts and faults_to is not None:
+    if len(broken) == 1 and not found:
+        raise broken[0]
+    if facts and not broken and faults_to is not None:
         faults_to += found
-    elif found or not facts:
-        raise BadInputError("some settings cannot be used", faults=tuple(found), hint="invoke settings lists them")
+    elif facts is None or broken or found:
+        told = [*found, *(fault for error in broken for fault in error.faults or [error.fault])]
+        raise BadInputError("some settings cannot be used", faults=tuple(told))
     return Loaded(Settings.model_validate(values), origins, facts)
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return tomllib.loads(files.read_text(path))
+    except ValueError as error:
         raise BadInputError(f"is not TOML: {error}", where=str(path)) from error
 
 

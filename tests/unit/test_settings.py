@@ -81,3 +81,18 @@ def test_an_unknown_site_hides_no_other_fault(user_file: Path) -> None:
         f"site ({user_file})": "did you mean clariden?",
         f"acount ({user_file})": "did you mean account?",
     }
+
+
+def test_a_file_that_is_not_toml_hides_no_other_fault(user_file: Path) -> None:
+    user_file.write_text("account = \n")
+    with pytest.raises(BadInputError) as caught:
+        settings.load(environ(user_file, AXOLOTL_ENV_FLAVOR="cpu"), site="claridn")
+    assert {fault.where for fault in caught.value.faults} == {
+        str(user_file), "AXOLOTL_ENV_FLAVOR (environment)", "--site",
+    }  # fmt: skip
+
+
+def test_a_folder_in_place_of_the_settings_is_no_traceback(user_file: Path) -> None:
+    user_file.mkdir()
+    with pytest.raises(BadInputError, match="a folder is where a file should be"):
+        settings.load(environ(user_file))
