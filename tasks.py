@@ -290,7 +290,7 @@ def list_images(_: Context, json: bool = False) -> None:
 @command(
     iterable=["mount", "set", "unset", "annotation", "base"],
     help={
-        "image": "squashfs to start, or a registry's image (default: the newest that build-image made of the flavour)",
+        "image": f"{SQUASHFS}; or a registry's image (default: the newest of the flavour)",
         "name": "name of the EDF in the EDF folder (default: axolotl)",
         "output": "file to write instead of one in the EDF folder (EDF_PATH, else ~/.edf)",
         "profile": "network profile: hook, explicit, tutorial, debug or none (default: the site's)",
@@ -325,14 +325,14 @@ def make_edf(
     from axolotl_env import console
     from axolotl_env.edf import plan_edf, target, write_edf
     from axolotl_env.settings import load
-    from axolotl_env.squashfs import newest
+    from axolotl_env.squashfs import find_squashfs
 
     loaded = load(site=site)
     shared = loaded.settings.store
     store = [f"{shared}:{shared}"] if loaded.site.edf.mount_store and shared.is_dir() else []
     plan = plan_edf(
         loaded.site,
-        image=image or newest(loaded.settings),
+        image=image if image and not image.endswith(".sqsh") else find_squashfs(loaded.settings, image),
         path=target(name, output, engine=loaded.site.edf.engine),
         profile=profile,
         mounts=(*store, *(mount or ())),

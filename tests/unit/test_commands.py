@@ -225,6 +225,7 @@ def test_an_image_is_found_by_the_name_that_list_images_shows(invoke: Invoke, tm
     held = squashfs(tmp_path / "images")
     env = {"AXOLOTL_ENV_STORE": str(tmp_path)}
     assert held.name in invoke("list-images", env=env).stdout
+    assert f'image = "{held}"' in invoke("make-edf", "--image", held.name, "--dry-run", env=env).stdout
     # Its manifest is another's: the fault names the file that was read.
     assert str(held) in invoke("verify-image", "--image", held.name, env=env).stderr
     assert str(held) not in invoke("verify-image", "--image", f"./{held.name}", env=env).stderr
