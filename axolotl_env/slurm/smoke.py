@@ -83,23 +83,20 @@ def plan_smoke_job(
         raise BadInputError(f"{settings.store} is in no mount of the EDF", where="store", hint="add a mount to the EDF")
     measured = (f"plugins=[probe.ProbePlugin, {BANDWIDTH.stem}.BandwidthPlugin]",) if slurm.all_reduce_gb_s else ()
     changes = [argument for assignment in (*measured, *request.assignments) for argument in ("--set", assignment)]
-    script = render(
-        ScriptInputs(
-            name="smoke",
-            run_folder=run_folder,
-            nodes=nodes,
-            edf=run_folder / "edf.toml",
-            container_option=engines()[site.edf.engine].option,
-            config_inside=f"{inside}/work/config.yaml",
-            config_folder_inside=inside,
-            secrets_file=secrets_path(environ),
-            settings=settings,
-            reservation=request.reservation,
-            preprocess=False,
-            prepare=(f"{PROGRAMS}/prepare.py", f"{inside}/work", *changes),
-            variables=VARIABLES,
-        ),
-        slurm,
+    inputs = ScriptInputs(
+        name="smoke",
+        run_folder=run_folder,
+        nodes=nodes,
+        edf=run_folder / "edf.toml",
+        container_option=engines()[site.edf.engine].option,
+        config_inside=f"{inside}/work/config.yaml",
+        config_folder_inside=inside,
+        secrets_file=secrets_path(environ),
+        settings=settings,
+        reservation=request.reservation,
+        preprocess=False,
+        prepare=(f"{PROGRAMS}/prepare.py", f"{inside}/work", *changes),
+        variables=VARIABLES,
     )
     job = new_job(
         name="smoke",
@@ -112,7 +109,7 @@ def plan_smoke_job(
         settings=settings,
         started=started,
     )
-    files = {"job.sh": script, "edf.toml": flat(environment)}
+    files = {"job.sh": render(inputs, slurm), "edf.toml": flat(environment)}
     if measured:
         # The folder that python -m starts in is the first that it looks in.
         files[BANDWIDTH.name] = BANDWIDTH.read_text()
