@@ -218,7 +218,7 @@ def pin_release(_: Context, to: str = "", dry_run: bool = False, json: bool = Fa
 
     plan = plan_pin(load().settings, to=to)
     if to and not dry_run:
-        move_pin(plan, learnt=keys_file(plan.wheel) if plan.wheel else {})
+        move_pin(plan, learnt=keys_file(*plan.wheels) if plan.wheels else {})
     if json:
         return console.document(plan.document())
     for notice in plan.notices:

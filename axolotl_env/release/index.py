@@ -10,6 +10,7 @@ from email.parser import BytesParser
 from pathlib import Path
 from urllib.parse import urljoin
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import BaseModel, Field
@@ -82,16 +83,37 @@ def find_wheel(index: str, version: str, *, cache: Path) -> Wheel:
         )
     if entry.yanked:
         raise BadInputError(f"axolotl {version} was withdrawn from the index: {entry.yanked}", where=base)
-    path, digest = cache / name, entry.hashes.sha256
-    if not path.is_file() or files.sha256(path) != digest:
-        content = Web({}, cache=cache).content(urljoin(base, entry.url))
-        if hashlib.sha256(content).hexdigest() == digest:
-            files.write(path, content)
-        else:
-            raise MissingError("the wheel is not the one that the index announces", where=entry.url, hint="try again")
+    path = _kept(entry, base, cache)
     if entry.uploaded is None:
         raise MissingError("the index does not tell when a file was uploaded (PEP 700)", where=base, hint="use PyPI")
-    return _read(path, version, digest, entry.uploaded.date())
+    return _read(path, version, entry.hashes.sha256, entry.uploaded.date())
+
+
+def find_required(index: str, wheel: Wheel, name: str, *, cache: Path) -> Path:
+    """Return the wheel of a pure package that a wheel of axolotl asks for: the newest that it takes.
+
+    Raises:
+        MissingError: the index has none, does not answer, or serves something else than it announces.
+    """
+    base = f"{(index or PYPI).rstrip('/')}/{name}/"
+    wanted = next((r.specifier for r in map(Requirement, wheel.requirements) if r.name == name), SpecifierSet())
+    file = f"{name}-{newest(index, name, wanted, cache=cache)}-py3-none-any.whl"
+    listed = Web({"Accept": "application/vnd.pypi.simple.v1+json"}, cache=cache).json(base, _Listed)
+    entry = next((entry for entry in (listed.files if listed else ()) if entry.filename == file), None)
+    if entry is None:
+        raise MissingError(f"the index has no wheel of {name}{wanted}, which axolotl {wheel.version} needs", where=base)
+    return _kept(entry, base, cache)
+
+
+def _kept(entry: _File, base: str, cache: Path) -> Path:
+    """Return a file of the index; it is downloaded where it is not in ``cache``."""
+    path, digest = cache / entry.filename, entry.hashes.sha256
+    if not path.is_file() or files.sha256(path) != digest:
+        content = Web({}, cache=cache).content(urljoin(base, entry.url))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise MissingError("the wheel is not the one that the index announces", where=entry.url, hint="try again")
+        files.write(path, content)
+    return path
 
 
 def newest(index: str, name: str, takes: SpecifierSet, *, cache: Path) -> str:

@@ -17,7 +17,7 @@ from axolotl_env.release.cce import find_cce
 from axolotl_env.release.fit import holds, misfits
 from axolotl_env.release.flavour import all_flavours
 from axolotl_env.release.github import GitHub, GithubRelease, token_of
-from axolotl_env.release.index import find_wheel, newest
+from axolotl_env.release.index import find_required, find_wheel, newest
 from axolotl_env.release.lock import parse_lock
 from axolotl_env.release.pin import PIN, Release, load_release
 from axolotl_env.release.relock import relock
@@ -34,8 +34,8 @@ class PinPlan(Record):
     asked: bool = True
     """Whether GitHub, or the user, said which release the target is, and it can be one."""
     notices: tuple[str, ...] = ()
-    wheel: Path | None = None
-    """Of another release than the current one, for what else is learnt from it."""
+    wheels: tuple[Path, ...] = ()
+    """axolotl's and that of its transformers, of another release than the current one: for what is learnt from them."""
     texts: Mapping[Path, str] = {}
     changes: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
@@ -63,7 +63,7 @@ class PinPlan(Record):
 
     def document(self) -> dict[str, object]:
         """Return the plan for ``--json``, without the texts."""
-        return self.model_dump(mode="json", exclude={"texts", "wheel"})
+        return self.model_dump(mode="json", exclude={"texts", "wheels"})
 
 
 def plan_pin(settings: Settings, *, to: str = "") -> PinPlan:
@@ -134,7 +134,8 @@ def _moved(plan: PinPlan, found: GithubRelease, sources: Sources, settings: Sett
         tag=found.tag, version=found.version, commit=found.commit, date=wheel.date, wheel_sha256=wheel.sha256,
         cce_commit=wheel.cce_commit,
     )  # fmt: skip
-    return plan.model_copy(update={"target": _with_contents(target, found, settings), "wheel": wheel.path})
+    wheels = (wheel.path, find_required(sources.index, wheel, "transformers", cache=cache))
+    return plan.model_copy(update={"target": _with_contents(target, found, settings), "wheels": wheels})
 
 
 def _with_contents(target: Release, found: GithubRelease, settings: Settings) -> Release:

@@ -1,6 +1,7 @@
 """Reading the keys of a release from the source in its wheel: nothing of axolotl is imported.
 
-``python -m axolotl_env.training.extraction axolotl-0.19.0-py3-none-any.whl`` writes ``keys/axolotl-0.19.0.json``.
+``python -m axolotl_env.training.extraction axolotl-0.19.0-py3-none-any.whl transformers-5.16.1-py3-none-any.whl``
+writes ``keys/axolotl-0.19.0.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from axolotl_env import files
 from axolotl_env.errors import BadInputError
+from axolotl_env.training.choices import FILES as CHOICES
+from axolotl_env.training.choices import choices
 from axolotl_env.training.kinds import LIMITS, TYPES
 from axolotl_env.training.schema import FOLDER, Keys, Kinds
 
@@ -40,18 +43,15 @@ class _Model:
     """Keys whose values a validator changes before they are judged: of any kind."""
 
 
-def from_wheel(wheel: Path) -> Keys:
-    """Read the keys from a wheel of axolotl.
+def from_wheels(wheel: Path, transformers: Path) -> Keys:
+    """Read the keys from a wheel of axolotl, and the words that they take also from the transformers it asks for.
 
     Raises:
-        BadInputError: it is not a wheel of axolotl, or its schema is built in another way.
+        BadInputError: they are not such wheels, or axolotl's schema is built in another way.
     """
     match = re.match(r"axolotl-([^-]+)-", wheel.name)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            sources = {n: ast.parse(archive.read(n)) for n in archive.namelist() if _is_schema(n)}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"is not a wheel: {error}", where=str(wheel)) from error
+    files_ = {**_sources(wheel), **_sources(transformers)}
+    sources = {name: tree for name, tree in files_.items() if _is_schema(name)}
     core: dict[str, _Model] = {}
     plugins: dict[str, dict[str, _Model]] = {}
     enums: dict[str, ast.expr] = {}
@@ -95,7 +95,18 @@ def from_wheel(wheel: Path) -> Keys:
         },
         attention=tuple(sorted(attention)),
         packing=tuple(sorted(packing)),
+        choices=choices({name: tree for name, tree in files_.items() if CHOICES.match(name)}),
     )
+
+
+def _sources(wheel: Path) -> dict[str, ast.Module]:
+    """Return the files of a wheel that are read."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if _is_schema(name) or CHOICES.match(name)]
+            return {name: ast.parse(archive.read(name)) for name in names}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadInputError(f"is not a wheel: {error}", where=str(wheel)) from error
 
 
 def _is_schema(name: str) -> bool:
@@ -291,21 +302,20 @@ def _family_of(models: Mapping[str, _Model], model: _Model) -> Iterator[_Model]:
         yield from _family(models, base)
 
 
-def keys_file(wheel: Path) -> dict[Path, str]:
-    """Return the list of a wheel's keys, by the file that it belongs into.
+def keys_file(wheel: Path, transformers: Path) -> dict[Path, str]:
+    """Return the list of a release's keys, by the file that it belongs into.
 
     Raises:
-        BadInputError: it is not a wheel of axolotl, or its schema is built in another way.
+        BadInputError: they are not wheels of axolotl and transformers, or the schema is built in another way.
     """
-    keys = from_wheel(wheel)
+    keys = from_wheels(wheel, transformers)
     return {FOLDER / f"axolotl-{keys.release}.json": keys.model_dump_json(indent=2) + "\n"}
 
 
 def main() -> None:
-    """Write the list of each wheel that is named on the command line."""
-    for wheel in sys.argv[1:]:
-        for path, text in keys_file(Path(wheel)).items():
-            files.write(path, text)
+    """Write the list of the release whose two wheels are named on the command line."""
+    for path, text in keys_file(*map(Path, sys.argv[1:])).items():
+        files.write(path, text)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ class Keys(Record):
     """What attn_implementation may be, beside kernels on a hub; none: that release does not look."""
     packing: tuple[str, ...]
     """Those of them, and the kernels, that keep packed samples apart."""
+    choices: Mapping[str, tuple[str, ...]]
+    """Words that other keys may be, where the schema takes any text and training does not (choices.py)."""
 
     @property
     def nested(self) -> Mapping[str, frozenset[str]]:
@@ -67,7 +69,7 @@ def load(release: str) -> Keys:
         raise BadInputError(
             f"the keys of axolotl {release} are not known here",
             where="--release",
-            hint=f"{nearest(release.removeprefix('v'), known_releases())}; or make the list from its wheel:"
-            " python -m axolotl_env.training.extraction WHEEL",
+            hint=f"{nearest(release.removeprefix('v'), known_releases())}; or make the list from its wheel and that of"
+            " transformers: python -m axolotl_env.training.extraction WHEEL WHEEL",
         )
     return Keys.load(path)

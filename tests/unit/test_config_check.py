@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,10 +17,10 @@ from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
 from axolotl_env.settings import Settings
 from axolotl_env.squashfs import read_manifest
-from axolotl_env.training import check_config, document, plan_config, rule_findings
+from axolotl_env.training import check_config, document, kinds, plan_config, rule_findings
 from axolotl_env.training.config.check import CHECKS
 from axolotl_env.training.config.deepspeed import facts
-from axolotl_env.training.config.rules import Old, rules
+from axolotl_env.training.config.rules import Limit, Old, rules
 from axolotl_env.training.make import OVERLAYS
 from tests.conftest import Invoke
 from tests.unit.edf_helpers import squashfs
@@ -54,11 +56,28 @@ class Case(NamedTuple):
     good: str
     fixed: str = ""
     """What --fix makes of ``bad``, if anything."""
+    options: Mapping[str, str] = MappingProxyType({})
+    """Of the check."""
+    without: str = ""
+    """The line of BASE that is left out in ``bad``."""
 
 
+PLUGIN = "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n"
+LORA = "adapter: lora\nlora_alpha: 8\n"
 CASES: dict[str, Case] = {
     "unknown-key": Case("sequence_length: 2048\n", "sequence_len: 2048\n"),
     "wrong-kind": Case("micro_batch_size: banana\n", 'micro_batch_size: "8"\n'),
+    "missing-key": Case("", "", without="learning_rate: 1.0e-5\n"),
+    "unknown-choice": Case("optimizer: adamwtorch\n", "optimizer: adamw_torch\n"),
+    "unknown-strategy": Case(
+        "test_datasets:\n  - {path: org/x, type: chat_tmplate}\n",
+        "test_datasets:\n  - {path: org/x, type: my.own_module}\n",
+    ),
+    "out-of-range": Case("micro_batch_size: 0\n", "micro_batch_size: 1\n"),
+    "odd-number": Case("warmup_ratio: 3\n", "warmup_ratio: 0.3\n"),
+    "val-set-null": Case("val_set_size: null\n", "val_set_size: null\nrl: dpo\n", "val_set_size: 0.0\n"),
+    "lora-rank": Case(LORA, LORA + "lora_r: 4\n"),
+    "lora-unused": Case("lora_r: 4\n", LORA + "lora_r: 4\n"),
     "repeated-key": Case("seed: 1\nseed: 2\n", "seed: 1\n"),
     "eval-set-size": Case("eval_set_size: 0.1\n", "val_set_size: 0.1\n", "val_set_size: 0.1\n"),
     "top-level-type": Case("type: Auto # why\n", "model_type: Auto\n", "model_type: Auto # why\n"),
@@ -124,33 +143,107 @@ CASES: dict[str, Case] = {
     "flash-attention-absent": Case("attn_implementation: flash_attention_2\n", "attn_implementation: sdpa\n"),
     "ring-attention-absent": Case("context_parallel_size: 2\n", "context_parallel_size: 1\n"),
     "xformers-arm": Case("attn_implementation: xformers\n", "attn_implementation: sdpa\n"),
-    "cce-half": Case(
-        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n",
-        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
-        "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n",
+    "cce-half": Case(PLUGIN, PLUGIN + "bf16: true\n", PLUGIN + "bf16: true\n"),
+    "cce-absent": Case(PLUGIN, PLUGIN + "cut_cross_entropy: false\n", options={"flavour": "cpu"}),
+    "deepspeed-absent": Case("deepspeed: {train_batch_size: auto}\n", "deepspeed: null\n", options={"flavour": "cpu"}),
+    "dataloader-defaults": Case(
+        "", "", "dataloader_num_workers: 4\ndataloader_prefetch_factor: 4\n", {"site": "clariden"},
+        "dataloader_num_workers: 4\n",
     ),
-}
+    "no-template": Case("tokenizer_config: FOLDER/model\n", "tokenizer_config: FOLDER/model\nchat_template: chatml\n"),
+    "path-missing": Case("resume_from_checkpoint: FOLDER/modle\n", "resume_from_checkpoint: FOLDER/model\n"),
+    "path-outside": Case(
+        "dataset_prepared_path: /users/alice\n", "dataset_prepared_path: /capstor/a000\n", options={"site": "clariden"}
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", CASES)
 def test_a_rule_says_what_is_wrong_and_is_quiet_where_nothing_is(tmp_path: Path, rule: str) -> None:
     case = CASES[rule]
-    found = [f for f in check(tmp_path, BASE + case.bad) if f.rule == rule]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/tokenizer_config.json").write_text("{}")
+    bad, good = (text.replace("FOLDER", str(tmp_path)) for text in (case.bad, case.good))
+    config = BASE.replace(case.without, "") + bad
+    found = [f for f in check(tmp_path, config, **case.options) if f.rule == rule]
     assert found
-    lines = (BASE + case.bad).splitlines()
     last = found[0].key.split(".")[-1]
-    assert last.isdecimal() or last in lines[found[0].line - 1] or rule == "cce-half"
-    assert rule not in {f.rule for f in check(tmp_path, BASE + case.good)}
+    place = config.splitlines()[found[0].line - 1] if found[0].line else ""
+    assert last.isdecimal() or last in place or (case.without and not found[0].line)
+    assert rule not in {f.rule for f in check(tmp_path, BASE + good, **case.options)}
 
 
-def test_the_cce_plugin_is_an_error_only_where_the_image_lacks_its_package(tmp_path: Path) -> None:
-    plugin = "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nbf16: true\n"
-    assert "cce-absent" in {f.rule for f in check(tmp_path, BASE + plugin, flavour="cpu")}
-    assert "cce-absent" not in {
-        f.rule for f in check(tmp_path, BASE + plugin + "cut_cross_entropy: false\n", flavour="cpu")
-    }
-    # On no package index, so in no lock: gh200 is built with it unless a flag says otherwise.
-    assert "cce-absent" not in {f.rule for f in check(tmp_path, BASE + plugin, flavour="gh200")}
+def test_a_flavour_that_is_built_with_the_cce_package_does_not_lack_it(tmp_path: Path) -> None:
+    # Cut-cross-entropy is on no package index, so in no lock: gh200 is built with it unless a flag says otherwise.
+    assert "cce-absent" not in {f.rule for f in check(tmp_path, BASE + PLUGIN, flavour="gh200")}
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("optimizer: adamwtorch", "did you mean adamw_torch?"),
+        ("lr_scheduler: cosin", "did you mean cosine?"),
+        ("save_strategy: epochs", "did you mean epoch?"),
+        ("val_set_size: 0.1\neval_strategy: step", "did you mean steps?"),
+        ("adapter: qlroa", "did you mean qlora?"),
+        ("optimizer: mine", "known: "),
+    ],
+)
+def test_a_word_that_only_the_training_would_refuse_is_told_with_the_nearest(
+    tmp_path: Path, line: str, remedy: str
+) -> None:
+    (found,) = check(tmp_path, BASE + line + "\n")
+    assert (found.rule, found.remedy.startswith(remedy)) == ("unknown-choice", True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "optimizer: muon\nlr_scheduler: rex\nsave_strategy: best\nmetric_for_best_model: loss\n",
+        "optimizer: mine\nplugins: [mine.Plugin]\n",  # may bring it
+        "eval_strategy: never\n",  # not read: nothing is evaluated
+        "lr_scheduler: one_cycle\nsave_strategy: 'no'\n",
+    ],
+)
+def test_a_word_that_something_knows_or_nothing_reads_passes(tmp_path: Path, lines: str) -> None:
+    assert check(tmp_path, BASE + lines) == []
+
+
+def test_ways_to_read_samples_pass_where_axolotl_or_the_user_has_them(tmp_path: Path) -> None:
+    def told(kind: str, more: str = "", path: str = "org/data") -> list[str]:
+        config = BASE.replace("type: chat_template", f"type: {kind}").replace("org/data", path) + more
+        return [f.remedy for f in check(tmp_path, config) if f.rule == "unknown-strategy"]
+
+    assert told("chat_tmplate") == ["did you mean chat_template?"]
+    assert told("chat_template:load") == ["did you mean chat_template.load?"]
+    assert told("alpaca_chat.load_q") == ["did you mean alpaca_chat.load_qa?"]
+    for kind in ("alpaca", "alpaca:chat", "context_qa.load_v2", "mine.strategy", "{field_instruction: a}",
+                 "bradley_terry.chat_template", "stepwise_supervised", "null"):  # fmt: skip
+        assert told(kind) == []
+    assert told("mine", "plugins: [mine.Plugin]\n") == told("mine", "rl: dpo\n") == []
+    (tmp_path / "tokens.jsonl").write_text('{"input_ids": [1], "attention_mask": [1], "labels": [1]}\n')
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+    assert told("mine", path=f"{tmp_path}/tokens.jsonl") == []
+    assert told("mine", path=f"{tmp_path}/texts.jsonl") != []
+
+
+LIMITS = [(name, limit) for name in ("out-of-range", "odd-number") for limit in rules()[name].limits]
+
+
+@pytest.mark.parametrize(("rule", "limit"), LIMITS, ids=lambda value: getattr(value, "key", value))
+def test_every_limit_refuses_what_is_beyond_it_and_nothing_else(tmp_path: Path, rule: str, limit: Limit) -> None:
+    def told(value: object, more: str = "") -> bool:
+        lora = "adapter: lora\n" if limit.key.startswith("lora_") else ""
+        config = BASE.replace("learning_rate: 1.0e-5\n", "").replace("dataloader_num_workers: 4\n", "")
+        found = check(tmp_path, f"{config}{lora}{more}{limit.key}: {value}\n")
+        return (rule, limit.key) in {(f.rule, f.key) for f in found}
+
+    tried = {value: told(value) for value in (-1, 0, 0.5, 1, 1.5, 2)}
+    assert tried == {value: not kinds.fits(limit.kind, value) for value in tried}
+    assert len({*tried.values()}) == 2
+    assert not told("null")
+    if limit.unless:
+        assert not told(-1, f"{limit.unless}: 5\n")
 
 
 @pytest.mark.parametrize(
@@ -295,11 +388,14 @@ def test_a_flavour_is_checked_before_its_image_is_there(tmp_path: Path, invoke: 
 def test_fix_changes_the_wrong_line_and_nothing_else(tmp_path: Path, rule: str) -> None:
     comment = "# mine ✓\n\nseed:   1   # odd spacing stays\n"
     file = tmp_path / "my config.yaml"
-    file.write_text(BASE + comment + CASES[rule].bad)
+    case = CASES[rule]
+    base = BASE.replace(case.without, "") + comment
+    file.write_text(base + case.bad)
     file.chmod(0o640)
-    report = check_config(str(file), Settings(store=tmp_path, flavour="gh200"), fix=True)
+    site = case.options.get("site", "local")
+    report = check_config(str(file), Settings(store=tmp_path, flavour="gh200", site=site), fix=True)
     assert rule in report.settled
-    assert file.read_text() == BASE + comment + CASES[rule].fixed
+    assert file.read_text() == base + case.fixed
     assert file.stat().st_mode & 0o777 == 0o640
     assert rule not in {f.rule for f in report.findings}
 
@@ -432,18 +528,9 @@ def test_paths_outside_the_mounts_of_the_site_are_told(tmp_path: Path) -> None:
 # ---- the whole ----
 
 
-def test_every_rule_is_tried(tmp_path: Path) -> None:
-    elsewhere = {
-        "cce-absent",
-        "dataloader-defaults",
-        "missing-key",
-        "no-template",
-        "deepspeed-nvcc",
-        "path-missing",
-        "path-outside",
-        "deepspeed-absent",
-    }
-    assert {*CASES, *ZERO_CASES} | elsewhere == set(rules())
+def test_every_rule_has_a_failing_and_a_passing_case(tmp_path: Path) -> None:
+    # That one needs an image: it has both in a test of its own, above.
+    assert {*CASES, *ZERO_CASES, "deepspeed-nvcc"} == set(rules())
     assert {rule.check for rule in rules().values() if rule.check} == set(CHECKS)
     assert [f.rule for f in check(tmp_path, BASE, ZERO3, flavour="cpu")] == ["deepspeed-absent"]
 
@@ -570,7 +657,13 @@ def test_our_own_configs_have_no_fault(tmp_path: Path, overlay: str) -> None:
 # The shapes of axolotl's example configs, written anew.
 EXAMPLES: dict[str, dict[str, Any]] = {
     "lora": {"adapter": "lora", "lora_r": 16, "lora_target_linear": True, "attn_implementation": "flash_attention_2"},
-    "qlora 4 bit": {"adapter": "qlora", "load_in_4bit": True, "lora_target_modules": ["q_proj"], "bf16": "auto"},
+    "qlora 4 bit": {
+        "adapter": "qlora",
+        "load_in_4bit": True,
+        "lora_r": 8,
+        "lora_target_modules": ["q_proj"],
+        "bf16": "auto",
+    },
     "special tokens": {"special_tokens": {"pad_token": "<pad>", "eos_token": "</s>"}, "tokens": ["<x>"]},
     "liger": {
         "plugins": ["axolotl.integrations.liger.LigerPlugin"],

@@ -7,7 +7,7 @@ import pytest
 
 from axolotl_env.errors import BadInputError
 from axolotl_env.release import load_release
-from axolotl_env.training.extraction import from_wheel
+from axolotl_env.training.extraction import from_wheels
 from axolotl_env.training.kinds import describe, fits, words
 from axolotl_env.training.schema import known_releases, load
 
@@ -75,16 +75,41 @@ LEGACY_ATTN_FLAG_TO_IMPL = {"eager_attention": "eager"}
 class KDArgs(BaseModel):
     kd_alpha: float | None = None
 """,
+    "axolotl/utils/schemas/peft.py": """
+class Lora(BaseModel):
+    @model_validator(mode="before")
+    def validate_adapter(cls, data):
+        adapter = data.get("adapter")
+        if adapter and adapter not in ("lora", "qlora"):
+            raise ValueError
+""",
+    "axolotl/integrations/mora/plugin.py": "x = AdapterCapabilities(name='mora', lora_like=True)\n",
+    "axolotl/core/builders/base.py": "if self.cfg.lr_scheduler in ['rex']:\n    pass\n",
+    "axolotl/prompt_strategies/chat.py": "def load(): ...\ndef load_many(): ...\ndef other(): ...\n",
+    "axolotl/prompt_strategies/sub/__init__.py": "load = partial(f)\n",
+    "axolotl/prompt_strategies/base.py": "def load(): ...\n",
+    "axolotl/utils/data/wrappers.py": "DATASET_HANDLERS = {'alpaca': f}\n",
     "axolotl/train.py": "class NotASchema(BaseModel):\n    nothing: int\n",
 }
 
 
-def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: Path) -> None:
-    wheel = tmp_path / "axolotl-1.2.3-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, source in SOURCES.items():
+TRANSFORMERS = {
+    "transformers/training_args.py": "class OptimizerNames(ExplicitEnum):\n    SGD = 'sgd'\n    ADAM = 'adam'\n",
+    "transformers/trainer_utils.py": "class SchedulerType(ExplicitEnum):\n    COSINE = 'cosine'\n",
+    "transformers/models.py": "class SaveStrategy(ExplicitEnum):\n    NO = 'elsewhere'\n",
+}
+
+
+def wheel_of(path: Path, sources: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, source in sources.items():
             archive.writestr(name, source)
-    keys = from_wheel(wheel)
+    return path
+
+
+def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: Path) -> None:
+    wheel = wheel_of(tmp_path / "axolotl-1.2.3-py3-none-any.whl", SOURCES)
+    keys = from_wheels(wheel, wheel_of(tmp_path / "transformers.whl", TRANSFORMERS))
     assert keys.release == "1.2.3"
     assert keys.top == {
         "bf16": "Literal['auto'] | bool | None",
@@ -114,15 +139,25 @@ def test_keys_and_what_they_take_are_read_from_the_source_in_a_wheel(tmp_path: P
     assert keys.nested["inner"] == {"path", "name"}
     assert keys.plugins == {"axolotl.integrations.kd": {"kd_alpha": "float | None"}}
     assert (keys.attention, keys.packing) == (("eager", "sdpa"), ("org/kernel",))
+    assert keys.choices == {
+        "adapter": ("lora", "mora", "qlora"),
+        "datasets.type": ("alpaca", "alpaca:*", "chat", "chat.load", "chat.load_many", "sub", "sub.load"),
+        "lr_scheduler": ("cosine", "rex"),
+        "optimizer": ("adam", "sgd"),
+    }
 
 
 def test_what_is_no_wheel_of_axolotl_is_refused(tmp_path: Path) -> None:
     (tmp_path / "axolotl-1.0-x.whl").write_text("no")
     with zipfile.ZipFile(tmp_path / "axolotl-2.0-x.whl", "w") as archive:
         archive.writestr("axolotl/utils/schemas/config.py", "x = 1")
+    transformers = wheel_of(tmp_path / "transformers.whl", TRANSFORMERS)
     for name in ("axolotl-1.0-x.whl", "axolotl-2.0-x.whl", "none.whl"):
         with pytest.raises(BadInputError):
-            from_wheel(tmp_path / name)
+            from_wheels(tmp_path / name, transformers)
+    wheel = wheel_of(tmp_path / "axolotl-1.2.3-py3-none-any.whl", SOURCES)
+    with pytest.raises(BadInputError):
+        from_wheels(wheel, tmp_path / "axolotl-1.0-x.whl")
 
 
 def test_the_pinned_release_has_its_list() -> None:
@@ -130,6 +165,18 @@ def test_the_pinned_release_has_its_list() -> None:
     keys = load(load_release().version)
     assert {"base_model", "model_type", "sequence_len", "deepspeed"} <= keys.top.keys()
     assert {"path", "field_messages"} <= keys.nested["datasets"]
+
+
+@pytest.mark.parametrize("release", known_releases())
+def test_every_list_has_the_words_that_the_schema_leaves_open(release: str) -> None:
+    words = load(release).choices
+    assert {"adamw_torch_fused", "muon"} <= {*words["optimizer"]}
+    assert {"cosine", "rex"} <= {*words["lr_scheduler"]}
+    assert {*words["adapter"]} >= {"lora", "qlora"}
+    assert ({*words["save_strategy"]}, {*words["eval_strategy"]}) == (
+        {"no", "steps", "epoch", "best"}, {"no", "steps", "epoch"},
+    )  # fmt: skip
+    assert {"chat_template", "completion", "alpaca", "alpaca:*", "context_qa.load_v2"} <= {*words["datasets.type"]}
 
 
 @pytest.mark.parametrize("release", known_releases())

@@ -21,12 +21,13 @@ from axolotl_env.release import load_flavour, load_release
 from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import newest, read_manifest
 from axolotl_env.training import document, packing, schema
-from axolotl_env.training.config import attention, checks, deepspeed, values
+from axolotl_env.training.config import attention, checks, choices, deepspeed, ranges, values
 from axolotl_env.training.config.mend import mend
 from axolotl_env.training.config.rules import Context, Package, Problem, run
 from axolotl_env.training.config.validate import findings, validate
 
-CHECKS = {**checks.CHECKS, **attention.CHECKS, **values.CHECKS, **deepspeed.CHECKS}
+PARTS = (checks, attention, choices, ranges, values, deepspeed)
+CHECKS = {name: check for part in PARTS for name, check in part.CHECKS.items()}
 
 
 class ConfigReport(Record):

@@ -32,6 +32,18 @@ class Old(Record):
     """Only the name of the key differs."""
 
 
+class Limit(Record):
+    """Which numbers a key takes."""
+
+    key: str
+    kind: str
+    """As in the lists of keys (kinds.py)."""
+    so: str
+    """What happens with another."""
+    unless: str = ""
+    """A key that puts this one out of use."""
+
+
 class Rule(Record):
     """A rule about configs; see the head of rules/config.toml."""
 
@@ -46,6 +58,7 @@ class Rule(Record):
     fix: str = ""
     names: Mapping[str, str] = {}
     entries: tuple[Old, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 class Package(NamedTuple):
