@@ -93,7 +93,8 @@ def _local_master(script: Shell, _: Path) -> Iterator[Found]:
     ):
         return
     for assignment in script.assignments:
-        if assignment.name == "MASTER_ADDR" and not assignment.conditional and LOCAL.match(assignment.value):
+        sure = not (assignment.conditional or assignment.function)
+        if assignment.name == "MASTER_ADDR" and sure and LOCAL.match(assignment.value):
             yield "local-master", assignment.line, {"text": assignment.value, "nodes": nodes}
     for call in script.calls:
         for option in ("--master-addr", "--rdzv-endpoint") if _launches(call) else ():
@@ -102,9 +103,13 @@ def _local_master(script: Shell, _: Path) -> Iterator[Found]:
 
 
 def _early(script: Shell, _: Path) -> Iterator[Found]:
-    if directives(script.lines):
-        for line, text in script.early:
-            yield "expanded-early", line, {"text": text}
+    given = [each.given for each in directives(script.lines)]
+    given += [each for call in script.named("srun") for each in _own(call)[0]]
+    counts = [each.value for each in given if each.name in ("nodes", "ntasks", "ntasks-per-node")]
+    # Of one process 0 is the number, and a worker's own script is not read by sbatch.
+    alone = counts and set(counts) == {"1"}
+    for line, text in script.early if directives(script.lines) and not alone else ():
+        yield "expanded-early", line, {"text": text}
 
 
 def _step_options(script: Shell, _: Path) -> Iterator[Found]:

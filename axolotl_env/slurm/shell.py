@@ -55,7 +55,9 @@ class Assignment:
     line: int
     column: int
     conditional: bool = False
-    """It stands in an if, a case or a function, or beside && or ||."""
+    """It stands in an if, a case, or beside && or ||."""
+    function: bool = False
+    """It is made when a function is called, if ever."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,16 @@ class Shell:
     @cached_property
     def early(self) -> tuple[tuple[int, str], ...]:
         """Variables that Slurm sets in each process, filled in before srun starts any: each with its line."""
-        return tuple(
-            (self.line(node), _text(node))
-            for node in self.nodes
-            if node.type in ("simple_expansion", "expansion") and OF_A_PROCESS.search(_text(node))
-            and any(
-                (parent.type == "command" and _text(parent.children[0]) == "srun")
-                or (parent.type == "string" and LAUNCHERS.search(_text(parent)))
-                for parent in self._parents(node)
-            )
-        )  # fmt: skip
+        found = []
+        for node in self.nodes:
+            if node.type in ("simple_expansion", "expansion") and OF_A_PROCESS.search(_text(node)):
+                # In an argument of srun, or in a command that is put together for it.
+                parents = {parent.type: parent for parent in self._parents(node)}
+                started = "command" in parents and _text(parents["command"].children[0]) == "srun"
+                prepared = "variable_assignment" in parents and LAUNCHERS.search(_text(parents["variable_assignment"]))
+                if started or (prepared and self.named("srun")):
+                    found.append((self.line(node), _text(node)))
+        return tuple(found)
 
     @cached_property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -142,8 +144,10 @@ class Shell:
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if node.type == "variable_assignment" and name:
                 text = _unquoted(value) if value else ""
-                conditional = self._inside(node, "if_statement", "case_statement", "list", "function_definition")
-                found.append(Assignment(_text(name), text, self.line(node), node.start_point.column + 1, conditional))
+                conditional = self._inside(node, "if_statement", "case_statement", "list")
+                function = self._inside(node, "function_definition")
+                place = self.line(node), node.start_point.column + 1
+                found.append(Assignment(_text(name), text, *place, conditional, function))
         return tuple(found)
 
     @cached_property
