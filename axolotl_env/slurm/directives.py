@@ -27,6 +27,8 @@ def script_rules() -> Mapping[str, Mapping[str, str]]:
 
 WORD = "#SBATCH"
 VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|(?<![\w/])~/\S*")
+GPUS = re.compile(r"\bgpu(?::[A-Za-z][\w.-]*)?:(\d+)")
+"""Of a value of --gres: how many GPUs."""
 NEXT_PART = ("hetjob", "packjob")
 """Words that begin another part of a job whose nodes differ."""
 _LOOKALIKE = re.compile(r"\s*#\s*sbatch\s+-", re.IGNORECASE)
@@ -127,7 +129,8 @@ def _option(directive: Directive) -> Iterator[Found]:
     else:
         yield from option_fault("sbatch", given, line)
     if given.name == "gres" and directive.value.startswith("gpu"):
-        yield "gres", line, {"count": directive.value.rpartition(":")[2]}
+        counted = GPUS.search(directive.value)
+        yield "gres", line, {"count": counted[1] if counted else "1"}
 
 
 def option_fault(program: str, given: Given, line: int) -> Iterator[Found]:

@@ -167,6 +167,8 @@ def test_our_own_script_has_no_fault(lint: Lint, tmp_path: Path, nodes: int) -> 
             [(1, "gres"), (3, "too-many-processes")],
         ),
         ("#SBATCH --gpus-per-node=gh200:4\nset -e\nsrun torchrun --nproc_per_node=4 x\n", []),
+        ("#SBATCH --gres=gpu:a100:8,shard:2\nset -e\nsrun torchrun --nproc_per_node=8 x\n", [(1, "gres")]),
+        ("#SBATCH --gres=gpu:2\nset -e\ntorchrun --nproc-per-node 4 x\n", [(1, "gres"), (3, "too-many-processes")]),
         ("set -e\nsrun torchrun --nproc_per_node=8 x\n", []),
     ],
 )
@@ -188,6 +190,8 @@ def test_each_fault_is_found_on_its_line(lint: Lint, text: str, found: list[tupl
         ("#SBATCH —nodes=2", "directive-word", "not a dash"),
         ("#SBATCH --node=4", "option-unknown", "did you mean --nodes?"),
         ("#SBATCH --cpus_per_task=4", "option-unknown", "did you mean --cpus-per-task?"),
+        ("#SBATCH --gres=gpu:a100:8,shard:2", "gres", "--gpus-per-node=8"),
+        ("#SBATCH --gres=gpu", "gres", "--gpus-per-node=1"),
         ("#SBATCH --zzyzx=4", "option-foreign", "at its end the options of plugins"),
         ("#SBATCH --job-name='a b", "directive-quote", "close it on the same line"),
         ("#SBATCH --nodes=2 \\", "directive-continued", "begin each line with #SBATCH"),
