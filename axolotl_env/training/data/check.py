@@ -195,6 +195,8 @@ class _Run:
 
     def _rest(self, start: int, columns: Column) -> None:
         assert self._shape
+        import numpy  # noqa: F401 - for repeats(), while the workers start
+
         setup = workers.Setup(self.source, self._shape, columns)
         cut = sources.blocks if self.source.compression else sources.ranges
         work: Iterator[workers.Piece] = cut(self.source, start)
