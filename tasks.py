@@ -507,6 +507,8 @@ def check_config(
         console.note(report.diff.rstrip("\n"))
     if report.unvalidated:
         console.warn(f"axolotl's own validation did not run: {report.unvalidated}")
+    if report.validated and not json:
+        console.note(f"axolotl's own validation ran in {report.validated}")
     extra = {"validated": report.validated, "mended": report.settled}
     return findings.show(report.findings, json=json, checked=config, extra=extra)
 

@@ -22,12 +22,10 @@ from axolotl_env.slurm.secrets import secrets_path
 from axolotl_env.slurm.tokens import token_faults
 from axolotl_env.slurm.training_config import TaskConfig
 from axolotl_env.squashfs import Manifest, read_manifest, unchanged
-from axolotl_env.training import rule_findings
+from axolotl_env.training import DATA_KEYS, rule_findings
 
 OWN_RULES = ("path-missing", "path-outside", "variable")
 """Rules of check-config about what is checked here more closely: paths, as the container will see them."""
-
-DATA_KEYS = ("datasets", "test_datasets", "pretraining_dataset")
 
 HERE = View((Mount(source="/", target="/"),))
 """What this machine sees: stands in where an EDF cannot tell what the container does."""

@@ -12,7 +12,7 @@ from axolotl_env.squashfs.bom import debian_packages
 from axolotl_env.squashfs.build import SquashfsPlan, build_squashfs, plan_squashfs
 from axolotl_env.squashfs.integrity import incomplete, look, unchanged
 from axolotl_env.squashfs.manifest import INSIDE as _MANIFEST
-from axolotl_env.squashfs.manifest import Manifest, default_path, find_squashfs, newest, read_manifest
+from axolotl_env.squashfs.manifest import Manifest, default_path, find_squashfs, newest, read_manifest, usable_manifest
 from axolotl_env.squashfs.options import find_mksquashfs
 from axolotl_env.squashfs.verify import Verdict, verify_image
 
@@ -36,5 +36,6 @@ __all__ = [
     "plan_squashfs",
     "read_manifest",
     "unchanged",
+    "usable_manifest",
     "verify_image",
 ]

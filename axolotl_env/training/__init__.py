@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from axolotl_env.training.log import Metrics, parse_line
     from axolotl_env.training.make import ConfigPlan, plan_config, write_config
     from axolotl_env.training.memory import Estimate, estimate
-    from axolotl_env.training.paths import Reference, references, sample_files
+    from axolotl_env.training.paths import DATA_KEYS, Reference, references, sample_files
     from axolotl_env.training.schema import unknown_keys
 
 __all__ = [
+    "DATA_KEYS",
     "ConfigPlan",
     "ConfigReport",
     "DataReport",
@@ -65,6 +66,7 @@ _HOMES = {
     "Document": ("document", "Document"),
     "parse_config": ("document", "parse"),
     "read_config": ("document", "read"),
+    "DATA_KEYS": ("paths", "DATA_KEYS"),
     "Reference": ("paths", "Reference"),
     "references": ("paths", "references"),
     "sample_files": ("paths", "sample_files"),

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from axolotl_env import files
 from axolotl_env.training.document import Key
 
+DATA_KEYS = ("datasets", "test_datasets", "pretraining_dataset")
+"""Keys that hold data sets."""
+
 
 class Reference(NamedTuple):
     """A key of a config that names a file or folder, and the text that it holds."""
@@ -51,7 +54,7 @@ def references(content: Mapping[str, Any], folder: Path) -> Iterator[Reference]:
 
 def sample_files(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what a config names as samples (a file, or a name on the hub), with the entry that says what is in it."""
-    for key in ("datasets", "test_datasets", "pretraining_dataset"):
+    for key in DATA_KEYS:
         for names in ("path", "data_files", "data_files.*"):
             for (_, index, *_), text in matches(content, f"{key}.*.{names}"):
                 if isinstance(text, str) and text:

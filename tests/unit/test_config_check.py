@@ -360,7 +360,7 @@ def test_a_dry_run_of_fix_shows_the_change_and_writes_nothing(tmp_path: Path, in
     done = invoke("check-config", "--config", file, "--fix", "--dry-run", env={"AXOLOTL_ENV_STORE": str(tmp_path)})
     assert done.returncode == 0
     assert "-eval_set_size: 0.1 # mine\n+val_set_size: 0.1 # mine" in done.stderr
-    assert "there is no image of axolotl" in done.stderr
+    assert "no image of axolotl 0.19.0 is in" in done.stderr
     assert file.read_text() == BASE + "eval_set_size: 0.1 # mine\n"
 
 
@@ -514,9 +514,15 @@ def test_files_that_are_not_there_are_told_with_the_nearest_name(tmp_path: Path)
     assert check(tmp_path, right) == []
 
 
-def test_a_file_system_that_is_not_here_is_no_fault(tmp_path: Path) -> None:
-    config = BASE.replace("org/data", "/capstor-of-another-machine/a000/chat.jsonl")
-    assert check(tmp_path, config) == []
+def test_a_folder_that_is_nowhere_on_this_machine_is_told(tmp_path: Path) -> None:
+    found = check(tmp_path, BASE.replace("org/data", "/no-such-folder/a000/chat.jsonl"))
+    assert [(f.rule, f.line, f.key) for f in found] == [("path-missing", 3, "datasets.0.path")]
+
+
+def test_a_file_system_of_a_cluster_that_is_not_here_is_no_fault(tmp_path: Path) -> None:
+    assert not Path("/capstor").exists()
+    config = BASE.replace("org/data", "/capstor/a000/chat.jsonl").replace("./out", "/capstor/a000/out")
+    assert [f.rule for f in check(tmp_path, config, site="clariden") if f.rule.startswith("path")] == []
 
 
 def test_paths_outside_the_mounts_of_the_site_are_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import difflib
 import platform
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from axolotl_env.findings import Finding
 from axolotl_env.records import Record
 from axolotl_env.release import load_flavour, load_release
 from axolotl_env.settings import Settings, load_site
-from axolotl_env.squashfs import newest, read_manifest
+from axolotl_env.squashfs import newest, read_manifest, usable_manifest
 from axolotl_env.training import document, packing, schema
 from axolotl_env.training.config import attention, checks, choices, deepspeed, ranges, values
 from axolotl_env.training.config.mend import mend
@@ -97,16 +97,34 @@ def _ask(
     The text is the mended one, with or without --fix: axolotl stops at the first thing that it does not like.
     """
     release = context.keys.release
-    manifest = read_manifest(Path(image.image)) if image else None
-    if image is None or (manifest and manifest.release.version != release):
-        return [], "", f"there is no image of axolotl {release} here (invoke build-image)"
+    usable = [*_of_release(release, image, settings)]
+    unvalidated = f"no image of axolotl {release} is in {settings.store / 'images'}"
+    if release == load_release().version:
+        unvalidated += " (invoke build-image; one of any flavour will do)"
     gpus = context.nodes * context.gpus_per_node
-    try:
-        answer = validate(text, image, gpus=gpus, cache=settings.store / "cache/validate")
-    except (MissingError, WorkFailedError) as error:
-        return [], "", f"{error} ({image.image})"
-    known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
-    return findings(answer, context.config, known), Path(image.image).name, ""
+    for one in usable:
+        try:
+            answer = validate(text, one, gpus=gpus, cache=settings.store / "cache/validate")
+        except (MissingError, WorkFailedError) as error:
+            unvalidated = f"{error} ({one.image})"
+            continue
+        if one is not image:
+            answer = answer.of_another_image()
+        known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
+        return findings(answer, context.config, known), Path(one.image).name, ""
+    return [], "", unvalidated
+
+
+def _of_release(release: str, image: Environment | None, settings: Settings) -> Iterator[Environment]:
+    """Yield the images that hold a release: the job's own, then the store's others, this machine's kind first."""
+    manifest = read_manifest(Path(image.image)) if image else None
+    if image and not (manifest and manifest.release.version != release):
+        yield image
+    kept = {path: usable_manifest(path) for path in (settings.store / "images").glob("*.sqsh")}
+    others = [(path, found) for path, found in kept.items() if found and found.release.version == release]
+    for path, _ in sorted(others, key=lambda pair: (pair[1].architecture != platform.machine(), pair[0].name)):
+        if image is None or path != Path(image.image):
+            yield _environment(path)
 
 
 def _diff(path: Path, before: str, after: str) -> str:
@@ -161,9 +179,12 @@ def _context(
 
 def _newest(settings: Settings) -> Environment | None:
     try:
-        image = newest(settings)
+        return _environment(newest(settings))
     except MissingError:
         return None
+
+
+def _environment(image: Path) -> Environment:
     return Environment(name="check", path=image, engine="ce", image=str(image))
 
 

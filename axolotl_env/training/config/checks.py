@@ -12,12 +12,11 @@ from axolotl_env import files
 from axolotl_env.secret_patterns import secret_form
 from axolotl_env.training.config.rules import Check, Context, Hit, rules, walk
 from axolotl_env.training.document import Key
-from axolotl_env.training.paths import Reference, references
+from axolotl_env.training.paths import DATA_KEYS, Reference, references
 from axolotl_env.words import nearest
 
 _VARIABLE = re.compile(r"\$\{?\w+\}?|^~(?=/)")
 _CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
-_LISTS = ("datasets", "test_datasets", "pretraining_dataset")
 
 
 def fsdp_prefix(context: Context) -> Iterator[Hit]:
@@ -156,9 +155,9 @@ def no_template(context: Context) -> Iterator[Hit]:
 
 
 def path_missing(context: Context) -> Iterator[Hit]:
-    """Files to read that are not here; paths of a file system that is not here are left alone."""
+    """Files to read that are not here; on a site with mounts a file system may be there and not here."""
     for reference, path in _paths(context):
-        if not reference.written and not files.kind(path) and _visible(path):
+        if not reference.written and not files.kind(path) and _visible(path, context.mounts):
             names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
             yield Hit(reference.key, {"path": path, "nearest": nearest(path.name, names, otherwise="check the path")})
 
@@ -189,15 +188,15 @@ def deepspeed_path(config: Path, value: str) -> Path:
     return path if path.is_absolute() or path.exists() else config.absolute().parent / path
 
 
-def _visible(path: Path) -> bool:
-    """Whether the file system that a path is on is here at all: /capstor is not on a laptop."""
+def _visible(path: Path, mounts: tuple[str, ...]) -> bool:
+    """Whether the file system that a path is on must be here: /capstor, which a site mounts, is not on a laptop."""
     if "$" in str(path) or "~" in path.parts:
         return False  # the rule variable says so
-    return len(path.parts) < 2 or Path(*path.parts[:2]).exists() or not os.access("/", os.R_OK)
+    return not mounts or len(path.parts) < 2 or Path(*path.parts[:2]).exists() or not os.access("/", os.R_OK)
 
 
 def _datasets(context: Context) -> Iterator[tuple[Key, Mapping[str, Any]]]:
-    for name in _LISTS:
+    for name in DATA_KEYS:
         for number, dataset in enumerate(_list(context.config.value.get(name))):
             if isinstance(dataset, Mapping):
                 yield (name, number), dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ PROGRAM = Path(__file__).parent.parent / "inside/validate_config.py"
 INSIDE = "/tmp/axolotl-env-check"  # noqa: S108 - in the container, over a mount of ours
 TIMEOUT = 600.0
 
+_LACKS = re.compile("ImportError|ModuleNotFoundError|not installed|No module named")
+
 
 class Answer(Record):
     """What axolotl said of a config."""
@@ -28,6 +31,11 @@ class Answer(Record):
     warnings: tuple[str, ...]
     plugins: tuple[str, ...]
     version: str
+
+    def of_another_image(self) -> Answer:
+        """Return what holds for other images of the release, too: not what this one lacks the packages for."""
+        errors = (error for error in self.errors if not _LACKS.search(str(error["what"])))
+        return self.model_copy(update={"errors": tuple(errors), "plugins": ()})
 
 
 def validate(text: str, environment: Environment, *, gpus: int, cache: Path) -> Answer:
