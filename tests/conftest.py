@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from axolotl_env import emulation
@@ -58,9 +60,23 @@ def gh200_squashfs() -> Path:
 
 
 def build_squashfs(flavour: str, *more: str) -> Path:
-    built = run_invoke("build-image", "--flavour", flavour, *more, "--json")
+    # The tests of Slurm run beside the others: one builds, the other waits and finds it.
+    with machine_wide(f"build-{flavour}"):
+        built = run_invoke("build-image", "--flavour", flavour, *more, "--json")
     assert built.returncode == 0, built.stderr
     return Path(json.loads(built.stdout)["squashfs"])
+
+
+def machine_wide(name: str) -> filelock.BaseFileLock:
+    """Return a lock for what only one test on this machine may do at a time, in whatever process it runs."""
+    return filelock.FileLock(Path(tempfile.gettempdir(), f"axolotl-env-tests-{os.getuid()}-{name}.lock"))
+
+
+@pytest.fixture
+def alone_with_podman() -> Iterator[None]:
+    """No test that runs beside this one starts a container of Podman's or looks at all there are."""
+    with machine_wide("podman"):
+        yield
 
 
 @pytest.fixture(autouse=True)

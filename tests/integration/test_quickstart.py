@@ -135,7 +135,7 @@ def traces() -> dict[str, set[str]]:
 
 @pytest.mark.engine
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-@pytest.mark.usefixtures("squashfs")
+@pytest.mark.usefixtures("squashfs", "alone_with_podman")
 def test_a_store_without_room_is_one_line_and_nothing_is_left(small_disk: Path) -> None:
     before = traces()
     done = quickstart(ROOT, env={"AXOLOTL_ENV_STORE": str(small_disk / "store")})

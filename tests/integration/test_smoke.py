@@ -90,6 +90,7 @@ def test_an_image_whose_axolotl_is_broken_fails_with_its_exception(
     assert "ModuleNotFoundError: No module named 'axolotl.core" in error
 
 
+@pytest.mark.usefixtures("alone_with_podman")
 def test_an_interrupt_leaves_no_container_no_mount_and_exit_code_130(
     edf: Path, squashfs: Path, store: dict[str, str]
 ) -> None:

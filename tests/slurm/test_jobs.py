@@ -352,12 +352,19 @@ def test_curves_of_two_runs_are_drawn_beside_each_other(make: Make) -> None:
 @pytest.fixture
 def lost_node(lab: Lab) -> Iterator[Callable[[str], None]]:
     lost = []
+    conf = lab.folder / "etc/slurm.conf"
+    written = conf.read_text()
+    # Slurm notices when a node has not answered for so long, and its question has timed out.
+    conf.write_text(re.sub(r"^(Slurmd|Message)Timeout=\d+$", r"\1Timeout=5", written, flags=re.MULTILINE))
+    lab.run("scontrol", "reconfigure")
 
     def lose(node: str) -> None:
         lost.append(node)
         os.kill(int((lab.folder / f"run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
 
     yield lose
+    conf.write_text(written)
+    lab.run("scontrol", "reconfigure")
     for node in lost:
         subprocess.run([LAB / "node.sh", lab.folder, node], check=True)
         wait_for(lambda node=node: "idle" in lab.run("sinfo", "--noheader", f"--nodes={node}", "--format=%T"))  # type: ignore[misc]

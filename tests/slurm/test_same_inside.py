@@ -13,7 +13,7 @@ import pytest
 
 from tests.slurm.conftest import Lab
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("alone_with_podman")]
 
 LOOK = """\
 import json, os, sys
@@ -50,9 +50,8 @@ def image(small_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rc = root / "etc/rc"
     rc.write_text(rc.read_text().replace('exec "$@"', 'exec /entrypoint "$@"'))
     (root / "look.py").write_text(LOOK)
-    subprocess.run(
-        ["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "zstd"], check=True, capture_output=True
-    )
+    fast = ("-comp", "zstd", "-Xcompression-level", "1")
+    subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", *fast], check=True, capture_output=True)
     for path in (folder, folder.parent, folder.parent.parent):
         path.chmod(0o755)
     return image
