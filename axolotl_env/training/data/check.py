@@ -198,8 +198,12 @@ class _Run:
         import numpy  # noqa: F401 - for repeats(), while the workers start
 
         setup = workers.Setup(self.source, self._shape, columns)
-        cut = sources.blocks if self.source.compression else sources.ranges
-        work: Iterator[workers.Piece] = cut(self.source, start)
+        work: Iterator[workers.Piece] = (
+            # Each is sent to a worker as it is: fewer and larger ones are less work for the one that unpacks.
+            sources.blocks(self.source, start, size=1 << 20)
+            if self.source.compression
+            else sources.ranges(self.source, start)
+        )
         for part in workers.mapped(workers.check_lines, setup, work, self._processes):
             self.add(part.tally)
             self._on_bytes(0 if self.source.compression else part.size)
