@@ -63,7 +63,7 @@ def _load_base(base: BasePlan, engine: Engine, plan: ImagePlan) -> None:
     tar = bootstrap(base, fresh=plan.force)
     labels = {DIGEST: f"sha256:{files.sha256(tar)}"}
     # Debian has not moved: what is made from the base need not be made again.
-    if found and labels.items() <= (found["Config"]["Labels"] or {}).items():
+    if found and labels.items() <= (found["Config"].get("Labels") or {}).items():
         return
     with console.step(f"load {base.name}") as step:
         engine.build(
@@ -110,7 +110,7 @@ def _raise(faults: list[Fault]) -> None:
 
 def _record(plan: ImagePlan, engine: Engine) -> Image:
     found = engine.image(plan.name)
-    config = found["Config"]
+    config = found["Config"]  # newer engines leave out what is empty
     return Image(
         id=found["Id"],
         name=plan.name,
@@ -120,11 +120,11 @@ def _record(plan: ImagePlan, engine: Engine) -> Image:
         release=plan.release,
         packages=plan.packages,
         hashes=plan.lock.hashes,
-        env=dict(item.split("=", 1) for item in config["Env"] or []),
-        workdir=config["WorkingDir"] or "/",
-        entrypoint=tuple(config["Entrypoint"] or ()),
-        cmd=tuple(config["Cmd"] or ()),
-        labels=config["Labels"] or {},
+        env=dict(item.split("=", 1) for item in config.get("Env") or []),
+        workdir=config.get("WorkingDir") or "/",
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        cmd=tuple(config.get("Cmd") or ()),
+        labels=config.get("Labels") or {},
         engine=engine.name,
         layers=engine.layers(found),
     )
