@@ -439,24 +439,33 @@ def make_config(
     output: str = "",
     force: bool = False,
     dry_run: bool = False,
+    json: bool = False,
 ) -> None:
     """[inputs] Write a training config of your own, with real paths in it.
 
     Example: invoke make-config --name my-run --overlay lora --set datasets.0.path=/data/chat.jsonl
     """
+    from shlex import join
+
     from axolotl_env import console, training
+    from axolotl_env.settings import load
 
     plan = training.plan_config(
         name, base=base, overlays=tuple(overlay or ()), assignments=tuple(set or ()), output=output
     )
-    if dry_run:
+    absent = training.absent_packages(plan.files[plan.path], plan.path, load().settings)
+    for finding in absent:
+        console.warn(f"{finding.what}; {finding.remedy}")
+    if dry_run and not json:
         return console.text("\n".join(f"# {path}\n{text}" for path, text in plan.files.items()))
-    changed = training.write_config(plan, force=force)
+    changed = () if dry_run else training.write_config(plan, force=force)
+    if json:
+        return console.document({**plan.document(changed), "absent": [finding.model_dump() for finding in absent]})
     for path in plan.files:
         console.text(f"{path}: {'written' if path in changed else 'nothing to do, it says all this already'}")
     for path in plan.stale if changed else ():
         console.text(f"{path}: removed, the config does not use it any more")
-    return None
+    return console.note(f"next: {join(['invoke', 'check-config', '--config', str(plan.path)])}")
 
 
 @command(

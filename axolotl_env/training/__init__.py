@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from axolotl_env.training.assignment import assign
-    from axolotl_env.training.config.check import ConfigReport, check_config, rule_findings
+    from axolotl_env.training.config.check import ConfigReport, absent_packages, check_config, rule_findings
     from axolotl_env.training.config.rules import rules as config_rules
     from axolotl_env.training.data.head import head_findings
     from axolotl_env.training.data.report import DataReport, check_data, convert_data, mend_data, show_rewritten
@@ -34,6 +34,7 @@ __all__ = [
     "Estimate",
     "Metrics",
     "Reference",
+    "absent_packages",
     "assign",
     "check_config",
     "check_data",
@@ -60,6 +61,7 @@ __all__ = [
 _HOMES = {
     "assign": ("assignment", "assign"),
     "ConfigReport": ("config.check", "ConfigReport"),
+    "absent_packages": ("config.check", "absent_packages"),
     "check_config": ("config.check", "check_config"),
     "config_rules": ("config.rules", "rules"),
     "rule_findings": ("config.check", "rule_findings"),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
@@ -43,6 +44,15 @@ class ConfigPlan(NamedTuple):
         """The files that are not there yet, or hold something else."""
         return tuple(path for path, text in self.files.items() if not _holds(path, text))
 
+    def document(self, written: Sequence[Path]) -> dict[str, object]:
+        """Return it for ``--json``, with what has been written of it."""
+        return {
+            "config": str(self.path),
+            "files": {str(path): text for path, text in self.files.items()},
+            "written": [str(path) for path in written],
+            "removed": [str(path) for path in self.stale if written],
+        }
+
 
 def plan_config(
     name: str,
@@ -70,11 +80,14 @@ def plan_config(
         raise BadInputError(f"{name!r} is no name for a config", where="--name", hint="letters, digits, . _ and -")
     source = _find(base, CONFIGS, "--base")
     yaml_ = _round_trip()
-    config = _load(yaml_, source)
+    changes = [(path, _load(yaml_, path)) for path in (_find(name, OVERLAYS, "--overlay") for name in overlays)]
+    replaced = {str(key): f"# By the overlay {path.stem}." for path, change in changes for key in change}
+    # The reason of a value goes with it.
+    replaced |= {assignment.partition("=")[0]: "" for assignment in assignments}
+    config = _load(yaml_, source, replaced)
     folders = {"deepspeed": source.parent}
-    for overlay in overlays:
-        path = _find(overlay, OVERLAYS, "--overlay")
-        for key, value in _load(yaml_, path).items():
+    for path, change in changes:
+        for key, value in change.items():
             config[key] = value
             folders[key] = CONFIGS if path.parent == OVERLAYS else path.parent
     for assignment in assignments:
@@ -185,12 +198,28 @@ def _round_trip() -> YAML:
     return yaml_
 
 
-def _load(yaml_: YAML, path: Path) -> CommentedMap:
+def _load(yaml_: YAML, path: Path, replaced: Mapping[str, str] = MappingProxyType({})) -> CommentedMap:
     text = files.read_text(path)
-    document.parse(text, path)  # its errors name the line
-    value = yaml_.load(text)
+    read = document.parse(text, path)  # its errors name the line
+    value = yaml_.load(_without_reasons(read, replaced))
     assert isinstance(value, CommentedMap)
     return value
+
+
+def _without_reasons(read: document.Document, replaced: Mapping[str, str]) -> str:
+    """Return a config's text without the comments right above keys that are replaced, which speak of the old value."""
+    lines = read.text.splitlines(keepends=True)
+    for key, instead in replaced.items():
+        line, column = read.places.get((key,), (0, 0))
+        above = line - 1
+        while above > 0 and lines[above - 1].startswith("#"):
+            lines[above - 1] = ""
+            above -= 1
+        if above < line - 1 and instead and column == 1:
+            lines[above] = f"{instead}\n"
+    text = "".join(lines)
+    # A line that looks like a comment may be part of a text.
+    return text if document.parse(text, read.path).value == read.value else read.text
 
 
 def _render(value: Any, environ: Mapping[str, str], source: Path) -> None:  # noqa: ANN401 - any YAML value

@@ -18,6 +18,7 @@ from axolotl_env.records import Record
 from axolotl_env.release import load_release
 from axolotl_env.settings import Site
 from axolotl_env.training import document, packing, schema
+from axolotl_env.training.config.ranges import LORA, beyond
 from axolotl_env.training.config.rules import text_of
 from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.data import tokens
@@ -121,6 +122,12 @@ def _refuse(config: document.Document) -> None:
     """Raise for values that are no numbers where numbers are needed, and for what has no formula here."""
     hits = wrong_values(config.value, schema.load(load_release().version))
     faults = [Fault(f"is {hit.values['value']}", text_of(hit.key), str(hit.values["remedy"])) for hit in hits]
+    for hit in beyond(config.value, "out-of-range"):
+        faults.append(
+            Fault(f"is {hit.values['value']}: {hit.values['so']}", text_of(hit.key), str(hit.values["range"]))
+        )
+    if config.value.get("adapter") in LORA and config.value.get("lora_r") is None:
+        faults.append(Fault("is missing, and has no default", "lora_r", "lora_r: 16"))
     for key in ("tensor_parallel_size", "expert_parallel_size"):
         if (config.value.get(key) or 1) not in (1, "1"):
             faults.append(Fault("there is no formula for it here", key))

@@ -105,10 +105,16 @@ def load_model(name: str, environ: Mapping[str, str] = os.environ) -> Model:
         raise BadInputError(
             f"the sizes of {name or 'the model'} are not known here",
             where="base_model",
-            hint=f"{nearest(name, listed)}; or give a folder with its config.json",
+            hint=f"{nearest(name, listed, otherwise='')} {_where_sizes_are(name)}".strip(),
         )
     entry = listed[name]
     return _model(listed[entry["same_as"]] if "same_as" in entry else entry, "axolotl_env/training/rules/models.toml")
+
+
+def _where_sizes_are(name: str) -> str:
+    if not name or name.startswith(("/", ".", "~")):
+        return "a folder that holds its config.json tells them"
+    return f"hf download {name} config.json puts them into the hub's cache, where they are found"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from axolotl_env.errors import BadInputError, ConflictError
 from axolotl_env.training import plan_config, write_config
 from axolotl_env.training.make import CONFIGS, OVERLAYS, ConfigPlan
+from tests.conftest import Invoke
 
 ENVIRON = {"SCRATCH": "/scratch/alice"}
 
@@ -63,6 +64,30 @@ def test_every_overlay_fits(tmp_path: Path, overlay: str) -> None:
     for key, expected in wanted.items():
         if key not in ("deepspeed", "datasets"):
             assert made[key] == expected
+
+
+def test_a_reason_goes_with_the_value_that_it_was_for(tmp_path: Path) -> None:
+    text = make(tmp_path, "zero2", micro_batch_size="4").files[tmp_path / "my run.yaml"]
+    assert "ZeRO-3 without offloading" not in text
+    assert "# By the overlay zero2.\ndeepspeed: " in text
+    assert "# 8 × 2 sequences a GPU and step" not in text
+    assert "# None: the model goes on from where its own training ended" in text
+
+
+def test_what_only_looks_like_a_comment_stays(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text('a: "x\n# y\n"\nseed: 1\n')
+    assert value(make(tmp_path, base=str(tmp_path / "base.yaml"), seed="2")) == {"a": "x # y ", "seed": 2}
+
+
+def test_a_package_that_the_image_lacks_is_told_when_the_config_is_made(tmp_path: Path, invoke: Invoke) -> None:
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store"), "AXOLOTL_ENV_FLAVOUR": "cpu", "SCRATCH": str(tmp_path)}
+    arguments = ("make-config", "--name", "mine", "--overlay", "cce", "--output", f"{tmp_path}/")
+    done = invoke(*arguments, env=env)
+    assert (done.returncode, "cut-cross-entropy plugin is listed, and flavour cpu" in done.stderr) == (0, True)
+    assert f"next: invoke check-config --config {tmp_path}/mine.yaml" in done.stderr
+    again = invoke(*arguments, "--json", env={**env, "AXOLOTL_ENV_FLAVOUR": "gh200"})
+    told = json.loads(again.stdout)
+    assert (told["config"], told["written"], told["absent"]) == (f"{tmp_path}/mine.yaml", [], [])
 
 
 def test_later_overlays_win_and_assignments_win_over_them(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_the_parts_of_each_kind_of_training(tmp_path: Path) -> None:
         "lora": take(tmp_path, {**small, "adapter": "lora", "lora_r": 64, "lora_target_linear": True}),
         "qlora": take(tmp_path, {**small, "adapter": "qlora", "lora_r": 64, "load_in_4bit": True, **only}),
         "lora, zero 3": take(tmp_path, {**small, "adapter": "lora", "lora_r": 64, **only}, {z: {"stage": 3}}),
-        "head too": take(tmp_path, {**small, "adapter": "lora", **only, "lora_modules_to_save": ["lm_head", "norm"]}),
+        "head too": take(
+            tmp_path, {**small, "adapter": "lora", "lora_r": 64, "lora_modules_to_save": ["lm_head", "norm"]}
+        ),
         "fsdp 2": take(tmp_path, {**small, "fsdp_version": 2, "fsdp_config": {"reshard_after_forward": True}}),
         "fsdp 1": take(tmp_path, {**small, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}),
         "fsdp away": take(tmp_path, {**small, "fsdp_version": 2, "fsdp_config": {"offload_params": True}}),
@@ -101,6 +103,12 @@ def test_the_parts_of_each_kind_of_training(tmp_path: Path) -> None:
         ({"micro_batch_size": "banana"}, None, "micro_batch_size"),
         ({"lora_r": {}, "adapter": "lora"}, None, "lora_r"),
         ({"tensor_parallel_size": 2}, None, "tensor_parallel_size"),
+        ({"micro_batch_size": 0}, None, "micro_batch_size"),
+        ({"gradient_accumulation_steps": 0}, None, "gradient_accumulation_steps"),
+        ({"sequence_len": -1}, None, "sequence_len"),
+        ({"num_epochs": 0}, None, "num_epochs"),
+        ({"lora_r": 0, "adapter": "lora"}, None, "lora_r"),
+        ({"adapter": "lora"}, None, "lora_r"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused_and_never_left_out(
@@ -175,6 +183,14 @@ def test_an_unknown_model_names_the_nearest_one() -> None:
     with pytest.raises(BadInputError) as caught:
         load_model("swiss-ai/Apertus-8B", {"HF_HOME": "/nonexistent"})
     assert "Apertus-8B-2509" in caught.value.fault.hint
+
+
+def test_a_model_of_another_family_is_not_told_to_be_one_of_ours() -> None:
+    with pytest.raises(BadInputError) as caught:
+        load_model("meta-llama/Llama-3.1-8B", {"HF_HOME": "/nonexistent"})
+    assert caught.value.fault.hint == (
+        "hf download meta-llama/Llama-3.1-8B config.json puts them into the hub's cache, where they are found"
+    )
 
 
 def test_a_model_in_the_cache_of_the_hub_is_found(tmp_path: Path) -> None:

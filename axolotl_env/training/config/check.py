@@ -155,6 +155,16 @@ def rule_findings(
     return tuple(problem.finding for problem in run(context, CHECKS))
 
 
+def absent_packages(text: str, path: Path, settings: Settings) -> tuple[Finding, ...]:
+    """Return what a config needs and the image, or the flavour that it will be of, does not have.
+
+    Raises:
+        BadInputError: the config is not one.
+    """
+    context = _context(document.parse(text, path), settings, "1", "", None)
+    return tuple(p.finding for p in run(context, CHECKS) if p.finding.rule.endswith("-absent"))
+
+
 def _context(
     config: document.Document, settings: Settings, nodes: str, release: str, environment: Environment | None
 ) -> Context:
