@@ -22,9 +22,9 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from axolotl_env.errors import MissingError, WorkFailedError
-from axolotl_env.image import Image
+from axolotl_env.image import Image, build_image, plan_image
 from axolotl_env.image.engine import Engine
-from axolotl_env.settings import SiteStorage
+from axolotl_env.settings import SiteStorage, load
 from axolotl_env.squashfs.build import write_squashfs
 from axolotl_env.squashfs.placing import share, warn_if_purged
 from tests.integration.awkward_image import awkward_image, tar
@@ -184,6 +184,7 @@ class ContainerdStore(BaseHTTPRequestHandler):
     """Docker's API as a Docker with containerd's image store answers: the real engine's but for where images lie.
 
     moby: daemon/containerd/image_inspect.go (GraphDriver.Data is null), daemon/containerd/service.go (driver-type).
+    Docker 29.1 of Ubuntu 24.04 was seen to leave out of an image's Config what is empty.
     """
 
     protocol_version = "HTTP/1.0"
@@ -204,6 +205,7 @@ class ContainerdStore(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps(said).encode())
         elif "/images/" in self.path:
             said = {**json.load(answer), "GraphDriver": {"Data": None, "Name": "overlayfs"}}
+            said["Config"] = {key: value for key, value in said.get("Config", {}).items() if value}
             self.wfile.write(json.dumps(said).encode())
         else:
             shutil.copyfileobj(answer, self.wfile)
@@ -215,26 +217,34 @@ class ContainerdStore(BaseHTTPRequestHandler):
         pass
 
 
-def test_with_containerds_image_store_the_stream_is_taken(
-    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def containerd_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="squashfs-test-"))
     server = ThreadingUnixStreamServer(str(folder / "docker.sock"), ContainerdStore)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    try:
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/docker.sock")
-        with Engine() as engine:
-            assert engine.storage == "overlayfs"
-            layers = engine.layers(engine.image(image.id))
-        manifest = write_squashfs(image.model_copy(update={"layers": layers}), tmp_path / "x.sqsh", key="key")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        shutil.rmtree(folder)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/docker.sock")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("containerd_store")
+def test_with_containerds_image_store_the_stream_is_taken(image: Image, tmp_path: Path) -> None:
+    with Engine() as engine:
+        assert engine.storage == "overlayfs"
+        layers = engine.layers(engine.image(image.id))
+    manifest = write_squashfs(image.model_copy(update={"layers": layers}), tmp_path / "x.sqsh", key="key")
     assert manifest.route == "stream"
     assert manifest.size > 300_000
+
+
+@pytest.mark.usefixtures("squashfs", "containerd_store")
+def test_an_image_is_read_from_a_docker_that_leaves_out_what_is_empty() -> None:
+    image = build_image(plan_image(load().settings, flavour="cpu"))
+    assert (image.entrypoint, image.cmd, image.layers) == ((), ("/bin/bash",), ())
 
 
 # linux/posix_acl_xattr.h: version, then tag, permissions and id of each entry.
