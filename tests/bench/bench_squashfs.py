@@ -33,12 +33,18 @@ JSON, PLOT = ROOT / "tests/bench/results/squashfs.json", ROOT / "docs/squashfs.p
 EXPORTED = 'docker export "$container" | tar --extract --directory tree --same-permissions && mksquashfs tree out.sqsh'
 WAYS = {
     "a": ("unpack, Enroot's options", f"mkdir tree; {EXPORTED} -comp lzo -noD -exit-on-error -all-root"),
-    "ours": ("invoke build-image", '"$python" -m invoke build-image --output "$PWD/out.sqsh" --flavour "$flavour"'),
+    "ours": (
+        "invoke build-image",
+        '"$python" -m invoke --search-root "$checkout" build-image --output "$PWD/out.sqsh" --flavour "$flavour"',
+    ),
     "b": (
         "unpack, Parallax's options",
         f"mkdir tree; {EXPORTED} -noappend -comp zstd -Xcompression-level 1 -noD -no-xattrs -e security.capability",
     ),
-    "c": ("tar stream, our options", 'docker export "$container" | mksquashfs - out.sqsh -tar $options'),
+    "c": (
+        "tar stream, our options",
+        'docker export "$container" | SOURCE_DATE_EPOCH=$epoch mksquashfs - out.sqsh -tar $options',
+    ),
     "d": ("docker export alone", 'docker export "$container" > /dev/null'),
 }
 """Title and Bash line of each, run in an empty folder; the layers are in memory, as they are after a build.
@@ -53,20 +59,22 @@ mount -t tmpfs tmpfs "$2"
 cd "$2"
 mkdir image over over/{upper,work} root
 mount -t squashfs -o loop,ro "$1" image
+loop=$(findmnt --noheadings --output SOURCE image)
 mount -t overlay -o lowerdir=image,upperdir=over/upper,workdir=over/work overlay root
 mount --rbind /dev root/dev
 mount -t proc proc root/proc
 sync
 echo 3 > /proc/sys/vm/drop_caches
 for state in cold warm; do
-    read -r _ _ before _ < "$3"
+    read -r _ _ before _ < "/sys/block/${loop#/dev/}/stat"
     started=$EPOCHREALTIME
-    env -i "${@:4}" chroot root python -c 'import torch, transformers, axolotl.train' 2> error || { cat error; exit 1; }
+    env -i "${@:3}" chroot root python -c "$PROGRAM" 2> error || { cat error; exit 1; }
     ended=$EPOCHREALTIME
-    read -r _ _ after _ < "$3"
+    read -r _ _ after _ < "/sys/block/${loop#/dev/}/stat"
     echo "$state ${ended/./} ${started/./} $after $before"
 done
 """
+PROGRAM = "import torch, transformers, axolotl.train"
 NAMESPACE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
 
 Measured = dict[str, Any]
@@ -138,7 +146,7 @@ def run(settings: Settings, *, rounds: str, save: bool) -> Measured:
         env = {
             **os.environ, "container": container, "python": sys.executable, "flavour": settings.flavour,
             "options": " ".join(find_compression("fast").options),
-            "SOURCE_DATE_EPOCH": str(image.release.epoch),
+            "checkout": str(ROOT), "epoch": str(image.release.epoch),
         }  # fmt: skip
         ways = _rounds(Path(scratch), env, image.layers, variables, int(rounds))
         found = {"machine": machine(Path(scratch)), "image": image.release.version, "rounds": int(rounds), "ways": ways}
@@ -176,7 +184,7 @@ def _rounds(
                     size = squashfs.stat().st_size
                     seen |= {"size_mb": size / 1e6, "temporary_mb": max(0, watch.used - size) / 1e6}
                     process.run(["rm", "-rf", folder / "tree"])
-                    runs[way].append({**seen, "sha256": files.sha256(squashfs), **_imports(squashfs, variables)})
+                    runs[way].append({**seen, "sha256": files.sha256(squashfs), **imports(squashfs, variables)})
                 else:
                     runs[way].append(seen)
                 step.outcome = f"{watch.seconds:.1f} s"
@@ -194,13 +202,11 @@ def _rounds(
     }  # fmt: skip
 
 
-def _imports(squashfs: Path, variables: Sequence[str]) -> dict[str, float]:
-    """Return seconds of the import from a squashfs, and MB that were read from the disk, cold and warm."""
-    device = squashfs.stat().st_dev
-    sectors = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat"
+def imports(squashfs: Path, variables: Sequence[str]) -> dict[str, float]:
+    """Return seconds of the import from a squashfs, and MB of the file that the kernel asked for, cold and warm."""
     with tempfile.TemporaryDirectory() as mount:
-        argv = [*NAMESPACE, "bash", "-ec", IMPORT, "bash", str(squashfs), mount, sectors, *variables]
-        lines = process.run(argv).stdout.splitlines()
+        argv = [*NAMESPACE, "bash", "-ec", IMPORT, "bash", str(squashfs), mount, *variables]
+        lines = process.run(argv, env={**os.environ, "PROGRAM": PROGRAM}).stdout.splitlines()
     seen: dict[str, float] = {}
     for state, ended, started, after, before in map(str.split, lines):
         seen[f"{state}_seconds"] = (int(ended) - int(started)) / 1e6
