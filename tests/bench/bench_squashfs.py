@@ -53,7 +53,7 @@ Enroot's: conf/enroot.conf.in and src/docker.sh of NVIDIA/enroot 4.1.2, whose im
 Parallax's: cmd/migration.go of sarus-suite/parallax, which takes the files from Podman's storage and not from a tar.
 """
 
-# Everything is mounted in a namespace that ends with it. Two imports, the first without anything in memory.
+# Everything is mounted in a namespace that ends with it. Imports, the first without anything in memory.
 IMPORT = r"""
 mount -t tmpfs tmpfs "$2"
 cd "$2"
@@ -65,7 +65,7 @@ mount --rbind /dev root/dev
 mount -t proc proc root/proc
 sync
 echo 3 > /proc/sys/vm/drop_caches
-for state in cold warm; do
+for state in $STATES; do
     read -r _ _ before _ < "/sys/block/${loop#/dev/}/stat"
     started=$EPOCHREALTIME
     env -i "${@:3}" chroot root python -c "$PROGRAM" 2> error || { cat error; exit 1; }
@@ -202,11 +202,11 @@ def _rounds(
     }  # fmt: skip
 
 
-def imports(squashfs: Path, variables: Sequence[str]) -> dict[str, float]:
+def imports(squashfs: Path, variables: Sequence[str], states: str = "cold warm") -> dict[str, float]:
     """Return seconds of the import from a squashfs, and MB of the file that the kernel asked for, cold and warm."""
     with tempfile.TemporaryDirectory() as mount:
         argv = [*NAMESPACE, "bash", "-ec", IMPORT, "bash", str(squashfs), mount, *variables]
-        lines = process.run(argv, env={**os.environ, "PROGRAM": PROGRAM}).stdout.splitlines()
+        lines = process.run(argv, env={**os.environ, "PROGRAM": PROGRAM, "STATES": states}).stdout.splitlines()
     seen: dict[str, float] = {}
     for state, ended, started, after, before in map(str.split, lines):
         seen[f"{state}_seconds"] = (int(ended) - int(started)) / 1e6
