@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from axolotl_env import process
 from axolotl_env.edf import Environment
 from axolotl_env.release import load_release
-from axolotl_env.settings import Settings
-from axolotl_env.training import check_config, plan_config, schema, write_config
+from axolotl_env.release.lock import read_lock
+from axolotl_env.settings import Settings, load_site
+from axolotl_env.training import check_config, estimate, plan_config, schema, write_config
 from axolotl_env.training.config.validate import PROGRAM
 from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.make import OVERLAYS
@@ -87,6 +91,26 @@ def test_what_axolotl_itself_refuses_is_told_at_its_line(squashfs: Path, tmp_pat
     assert "own validation" not in again.stderr, "the answer of the first run was kept"
 
 
+def test_an_image_of_another_flavour_judges_for_the_clusters_but_not_what_it_lacks(
+    squashfs: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (squashfs, Path(f"{squashfs}.json")):
+        (images / path.name).symlink_to(path)
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "base_model: org/model\ndatasets:\n  - {path: org/data, type: alpaca}\noutput_dir: /capstor/out\n"
+        "learning_rate: 5e-6\nbf16: true\ntorch_compile_options: {wrong: 1}\n"
+        "plugins: [axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin]\n"
+    )
+    report = check_config(str(file), Settings(store=tmp_path, site="clariden", flavour="gh200"))
+    assert (report.validated, report.unvalidated) == (squashfs.name, "")
+    assert [f.key for f in report.findings if f.source.endswith("itself") and f.severity == "error"] == [
+        "torch_compile_options"
+    ]
+
+
 def test_our_configs_and_the_shapes_of_axolotls_examples_validate_as_they_are(run: Run, folder: Path) -> None:
     """Not made small: as if on GH200s, with every overlay. That we raise no false alarm for them is a unit test."""
     from tests.unit.test_config_check import BASE, EXAMPLES
@@ -116,26 +140,145 @@ def test_our_configs_and_the_shapes_of_axolotls_examples_validate_as_they_are(ru
     assert refused == {}
 
 
-@pytest.mark.parametrize("overlays", [[], ["debug"], ["debug", "lora"]], ids="-".join)
-def test_our_config_trains_when_it_is_made_small(run: Run, model: Path, folder: Path, overlays: list[str]) -> None:
-    small = folder / "small.yaml"
-    small.write_text(
+# Words and numbers that axolotl's schema takes, with what comes of them: steps, or none.
+TRIED: dict[str, tuple[dict[str, Any], bool]] = {
+    "as it is": ({}, True),
+    "an epoch": ({"max_steps": None, "micro_batch_size": 3, "gradient_accumulation_steps": 2}, True),
+    "an optimizer that is none": ({"optimizer": "adamwtorch"}, False),
+    "a schedule that is none": ({"lr_scheduler": "cosin"}, False),
+    "axolotl's own schedule": ({"lr_scheduler": "rex"}, True),
+    "a time to save that is none": ({"save_strategy": "epochs"}, False),
+    "a time to evaluate that is none": ({"eval_strategy": "epochs", "val_set_size": 0.2}, False),
+    "a type of data that is none": ({"datasets.0.type": "chat_tmplate"}, False),
+    "a loader that is none": ({"datasets.0.type": "chat_template.load_x"}, False),
+    "a loader by its name": ({"datasets.0.type": "chat_template.load"}, True),
+    "no batch": ({"micro_batch_size": 0}, False),
+    "no batch for a step": ({"gradient_accumulation_steps": 0}, False),
+    "no length": ({"sequence_len": 0}, False),
+    "no epoch": ({"num_epochs": 0, "max_steps": None}, False),
+    "no epoch, but steps": ({"num_epochs": 0}, True),
+    "a negative rate": ({"learning_rate": -1e-3}, False),
+    "a rate of 0": ({"learning_rate": 0}, True),
+    "negative warm-up": ({"warmup_steps": -1}, False),
+    "a warm-up longer than the training": ({"warmup_ratio": 3, "warmup_steps": None}, True),
+    "all for evaluation": ({"val_set_size": 1.0}, False),
+    "a sample and a half for evaluation": ({"val_set_size": 1.5}, True),
+    "nothing said of evaluation": ({"val_set_size": None}, False),
+    "a beta of 1": ({"adam_beta2": 1.0}, False),
+    "a negative epsilon": ({"adam_epsilon": -1.0}, False),
+    "negative workers": ({"dataloader_num_workers": -1}, False),
+    "no logging": ({"logging_steps": 0}, False),
+    "negative decay": ({"weight_decay": -0.1}, True),
+    "no rank": ({"adapter": "lora", "lora_r": 0}, False),
+    "a rank that is not said": ({"adapter": "lora", "lora_r": None}, False),
+    "a rank without an adapter": ({"lora_r": 4}, True),
+    "dropout above 1": ({"adapter": "lora", "lora_dropout": 1.2}, False),
+    "negative dropout": ({"adapter": "lora", "lora_dropout": -0.2}, True),
+    "an alpha of 0": ({"adapter": "lora", "lora_alpha": 0}, True),
+}
+
+
+@pytest.mark.usefixtures("model")
+def test_what_we_call_an_error_does_not_train_and_what_trains_is_none(run: Run, folder: Path) -> None:
+    prepared = yaml.safe_load((folder / "config.yaml").read_text())
+    del prepared["plugins"]
+    lora = {"lora_r": 4, "lora_alpha": 8, "lora_target_linear": True}
+    # These need a GPU.
+    lora |= {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}
+    files = {f"try-{number:02}": name for number, name in enumerate(TRIED)}
+    told = {}
+    for file, name in files.items():
+        changes = dict(TRIED[name][0])
+        config = {
+            **prepared,
+            "max_steps": 1,
+            "output_dir": str(folder / file),
+            **(lora if "adapter" in changes else {}),
+        }
+        config["datasets"] = [{**prepared["datasets"][0], "type": changes.pop("datasets.0.type", "chat_template")}]
+        (folder / f"{file}.yaml").write_text(yaml.safe_dump(config | changes))
+        report = check_config(str(folder / f"{file}.yaml"), Settings(store=folder / "none"))
+        told[name] = sorted(f.rule for f in report.findings if f.severity == "error")
+    shutil.copy(ROOT / "tests/integration/inside/train_many.py", folder)
+    said = run("python", folder / "train_many.py", folder)
+    verdicts = [json.loads(line[8:]) for line in said.splitlines() if line.startswith("VERDICT ")]
+    # As many steps as estimate says: 64 samples, six of them a step.
+    (epoch,) = (file for file, name in files.items() if name == "an epoch")
+    counted = estimate(str(folder / f"{epoch}.yaml"), nodes="1", site=load_site("local")).steps
+    assert counted
+    assert [steps for file, steps, _ in verdicts if file == epoch] == [counted.steps] == [11]
+    assert {files[file]: steps > 0 for file, steps, _ in verdicts} == {
+        name: trains for name, (_, trains) in TRIED.items()
+    }
+    assert {name: not rules for name, rules in told.items()} == {name: trains for name, (_, trains) in TRIED.items()}, (
+        told
+    )
+
+
+@pytest.fixture(scope="module")
+def deepspeed(folder: Path) -> Path:
+    """DeepSpeed as the flavour gh200 has it, which the image for the CPU does not; nothing of it is compiled."""
+    lock = read_lock(ROOT / "docker/locks/gh200-aarch64.txt")
+    names = ("deepspeed", "hjson", "msgpack", "py-cpuinfo")
+    # msgpack's is another wheel on another architecture.
+    wanted = [f"{name}=={lock.packages[name]}" for name in names]
+    target = folder / "packages"
+    process.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, *wanted],
+        env={**os.environ, "DS_BUILD_OPS": "0"},
+    )
+    return target
+
+
+def small(folder: Path, model: Path, name: str, overlays: list[str]) -> Path:
+    """Make our config so small that a CPU trains it."""
+    overlay = folder / "small.yaml"
+    overlay.write_text(
         f"base_model: {model}\nmodel_type: LlamaForCausalLM\nbf16: false\ntf32: false\nsample_packing: false\n"
-        "pad_to_sequence_len: false\nsequence_len: 256\nmax_steps: 3\ndeepspeed: null\n"
+        "pad_to_sequence_len: false\nsequence_len: 256\nmax_steps: 2\nmicro_batch_size: 1\ndataset_num_proc: 1\n"
         "dataloader_num_workers: 0\ndataloader_prefetch_factor: null\n"
         "lora_mlp_kernel: false\nlora_qkv_kernel: false\nlora_o_kernel: false\n"  # these need a GPU
+        + ("max_memory: {cpu: 4GiB}\n" if "zero2" in overlays else "")  # else a model that is whole goes to GPU 0
     )
-    name = "-".join(["ours", *overlays])
     plan = plan_config(
         name,
         base="apertus-8b",
-        overlays=[*overlays, str(small)],
+        overlays=[*overlays, str(overlay)],
         assignments=[f"datasets.0.path={folder}/conversations.jsonl", f"datasets.1.path={folder}/text.jsonl"],
         output=str(folder / f"{name}.yaml"),
         environ={"SCRATCH": str(folder)},
     )
     write_config(plan)
-    said = run("env", "AXOLOTL_DO_NOT_TRACK=1", "HF_HUB_OFFLINE=1", "python", "-m", "axolotl.cli.train", plan.path)
-    assert said.count("'grad_norm'") == 3, said[-3000:]
-    weights = "adapter_model.safetensors" if "lora" in overlays else "model.safetensors"
-    assert (folder / "axolotl" / name / "model" / weights).is_file()
+    return plan.path
+
+
+def test_our_config_trains_without_deepspeed(run: Run, model: Path, folder: Path) -> None:
+    """The overlays debug and lora, which needs none."""
+    config = small(folder, model, "plain", ["debug", "lora"])
+    said = run("env", "AXOLOTL_DO_NOT_TRACK=1", "HF_HUB_OFFLINE=1", "python", "-m", "axolotl.cli.train", config)
+    assert said.count("'grad_norm'") == 2, said[-3000:]
+    assert (folder / "axolotl/plain/model/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("overlay", ["", "zero2", "offload"])
+def test_our_config_trains_with_deepspeed_in_two_processes(
+    run: Run, model: Path, folder: Path, deepspeed: Path, overlay: str
+) -> None:
+    """ZeRO-3, ZeRO-2 and offloading; cce needs a GPU's Triton, and multimodal a model that sees."""
+    name = f"deepspeed-{overlay or 'zero3'}"
+    config = small(folder, model, name, [overlay] if overlay else [])
+    if overlay == "offload":
+        # DeepSpeed's own AdamW for the CPU is compiled at the first step, and the image has no compiler.
+        file = config.with_suffix(".deepspeed.json")
+        content = json.loads(file.read_text())
+        content["zero_force_ds_cpu_optimizer"] = False
+        content["zero_optimization"]["offload_optimizer"]["pin_memory"] = False
+        file.write_text(json.dumps(content))
+    shutil.copy(ROOT / "tests/integration/inside/deepspeed_cpu.py", folder)
+    env = ("AXOLOTL_DO_NOT_TRACK=1", "HF_HUB_OFFLINE=1", f"PYTHONPATH={deepspeed}")
+    said = run("env", *env, "python", folder / "deepspeed_cpu.py", config)
+    assert said.count("'grad_norm'") == 2, said[-3000:]
+    model_folder = folder / "axolotl" / name / "model"
+    assert (model_folder / "model.safetensors").is_file()
+    # Each rank holds its half of the optimizer: it is sharded.
+    assert len([*model_folder.glob("checkpoint-2/global_step2/*optim_states.pt")]) == 2
