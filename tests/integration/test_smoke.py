@@ -22,6 +22,7 @@ pytestmark = pytest.mark.engine
 def edf(squashfs: Path, invoke: Invoke, tmp_path: Path) -> Path:
     """An EDF for this machine, as make-edf writes it."""
     file = tmp_path / "edf with space" / "axolotl.toml"
+    file.parent.mkdir()
     made = invoke("make-edf", "--image", squashfs, "--output", file)
     assert made.returncode == 0, made.stderr
     return file
