@@ -14,7 +14,6 @@ from pathlib import Path
 import filelock
 import pytest
 
-from axolotl_env import emulation
 from axolotl_env.errors import MissingError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +51,6 @@ def squashfs() -> Path:
 @pytest.fixture(scope="session")
 def gh200_squashfs() -> Path:
     """The real ``gh200`` squashfs, for arm64 on any machine; without cut-cross-entropy where there is no GitHub."""
-    try:
-        emulation.require("aarch64")
-    except MissingError as error:
-        pytest.skip(f"{error.fault.what}: {error.fault.hint}")
     return build_squashfs("gh200", "--cce", "auto")
 
 
@@ -63,6 +58,8 @@ def build_squashfs(flavour: str, *more: str) -> Path:
     # The tests of Slurm run beside the others: one builds, the other waits and finds it.
     with machine_wide(f"build-{flavour}"):
         built = run_invoke("build-image", "--flavour", flavour, *more, "--json")
+    if flavour == "gh200" and built.returncode == MissingError.exit_code:
+        pytest.skip(f"it cannot be built here: {built.stderr.strip()}")
     assert built.returncode == 0, built.stderr
     return Path(json.loads(built.stdout)["squashfs"])
 
