@@ -210,7 +210,7 @@ def test_lists_parquet_and_archives_can_be_mended(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(f"{GOOD}\n{GOOD}\n".encode()))
     for source in ("a.json", "a.parquet", "a.gz"):
         done = mend_file(tmp_path / source, tmp_path / f"{source}.out.jsonl.zst", OPENAI)
-        assert (done.samples, done.dropped) == (1, 1)
+        assert (done.samples, done.dropped, done.mended) == (1, 1, 0)
         assert check_file(tmp_path / f"{source}.out.jsonl.zst", OPENAI).samples == 1
 
 

@@ -45,7 +45,7 @@ def mend_file(path: Path, output: Path, shape: Shape, *, force: bool = False, dr
         if (value := stringzilla.hash(text)) in seen:
             return Fault("duplicate", (), {"first": "before"})
         seen.add(value)
-        return Kept(text, changed=text != line.raw)
+        return Kept(text, changed=bool(line.raw) and text != line.raw)  # a row of Parquet has no text
 
     return rewrite(path, output, change, force=force, dry_run=dry_run)
 
