@@ -18,7 +18,7 @@ from axolotl_env.records import Record
 from axolotl_env.release import load_release
 from axolotl_env.settings import Site
 from axolotl_env.training import document, packing, schema
-from axolotl_env.training.config.ranges import LORA, beyond
+from axolotl_env.training.config.ranges import beyond, lacks_rank
 from axolotl_env.training.config.rules import text_of
 from axolotl_env.training.config.values import wrong_values
 from axolotl_env.training.data import tokens
@@ -126,8 +126,12 @@ def _refuse(config: document.Document) -> None:
         faults.append(
             Fault(f"is {hit.values['value']}: {hit.values['so']}", text_of(hit.key), str(hit.values["range"]))
         )
-    if config.value.get("adapter") in LORA and config.value.get("lora_r") is None:
-        faults.append(Fault("is missing, and has no default", "lora_r", "lora_r: 16"))
+    match lacks_rank(config.value):
+        case "anywhere":
+            faults.append(Fault("is missing, and has no default", "lora_r", "lora_r: 16"))
+        case "here":
+            file = f"{config.value['lora_model_dir']}/adapter_config.json"
+            faults.append(Fault("is not in the config, but with the adapter", "lora_r", f"lora_r: the r of {file}"))
     for key in ("tensor_parallel_size", "expert_parallel_size"):
         if (config.value.get(key) or 1) not in (1, "1"):
             faults.append(Fault("there is no formula for it here", key))

@@ -121,6 +121,15 @@ def test_what_cannot_be_estimated_is_refused_and_never_left_out(
     assert any(place.partition(":")[0].endswith(where) for place in named)
 
 
+def test_an_adapter_that_is_loaded_is_not_called_one_without_a_rank(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as caught:
+        take(tmp_path, {"adapter": "lora", "lora_model_dir": "/capstor/a000/adapter"})
+    assert [(fault.where, fault.hint) for fault in caught.value.faults] == [
+        ("lora_r", "lora_r: the r of /capstor/a000/adapter/adapter_config.json")
+    ]
+    assert take(tmp_path, {"adapter": "lora", "lora_model_dir": "/capstor/a000/adapter", "lora_r": 64})
+
+
 def test_ranks_that_share_a_sequence_hold_a_part_of_its_activations(tmp_path: Path) -> None:
     full = {"sequence_len": 2048, "micro_batch_size": 8}
     whole, shared = (take(tmp_path, {**full, **more}) for more in ({}, {"context_parallel_size": 2}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from axolotl_env.training import kinds
 from axolotl_env.training.config.rules import Check, Context, Hit, rules
@@ -34,10 +34,16 @@ def beyond(config: Mapping[str, Any], rule: str) -> Iterator[Hit]:
 
 
 def lora_rank(context: Context) -> Iterator[Hit]:
-    """Yield an adapter without a rank; one that is loaded has its own."""
-    config = context.config.value
-    if config.get("adapter") in LORA and config.get("lora_r") is None and not config.get("lora_model_dir"):
-        yield Hit(("adapter",), {"value": config["adapter"]})
+    """Yield an adapter without a rank."""
+    if lacks_rank(context.config.value) == "anywhere":
+        yield Hit(("adapter",), {"value": context.config.value["adapter"]})
+
+
+def lacks_rank(config: Mapping[str, Any]) -> Literal["", "anywhere", "here"]:
+    """Say whether an adapter has no rank ``anywhere``, or none ``here``: one that is loaded brings its own."""
+    if config.get("adapter") not in LORA or config.get("lora_r") is not None:
+        return ""
+    return "here" if config.get("lora_model_dir") else "anywhere"
 
 
 def lora_unused(context: Context) -> Iterator[Hit]:
