@@ -160,17 +160,28 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError(f"is not UTF-8 text (byte {error.start + 1})", where=str(path)) from error
-    except OSError as error:
-        hint = ""
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-            names = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
-            hint = nearest(path.name, names) if names else ""
-        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    except (OSError, ValueError) as error:
+        names = [name for name in neighbours(path) if Path(name).suffix == path.suffix]
+        hint = nearest(path.name, names) if names and isinstance(error, FileNotFoundError) else ""
+        raise BadInputError(f"cannot be read: {why(error)}", where=str(path), hint=hint) from error
+
+
+def why(error: OSError | ValueError) -> str:
+    """Return what a system call says of a path; ValueError is Python's, of a NUL in the name."""
+    return str((isinstance(error, OSError) and error.strerror) or error)
+
+
+def neighbours(path: Path) -> list[str]:
+    """Return the names in a path's folder, to find the one that is meant; none where it cannot be listed."""
+    try:
+        return [other.name for other in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def free_bytes(path: Path) -> int:
     """Return the free space, in bytes, of the file system that would hold ``path``."""
-    while not path.exists():
+    while not kind(path):
         path = path.parent
     return shutil.disk_usage(path).free
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from axolotl_env import files
 from axolotl_env.errors import MissingError
 from axolotl_env.slurm.client import attempt
 from axolotl_env.slurm.options import Given, names, read_arguments
@@ -27,7 +28,7 @@ def script_rules() -> Mapping[str, Mapping[str, str]]:
 
 WORD = "#SBATCH"
 VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|(?<![\w/])~/\S*")
-GPUS = re.compile(r"\bgpu(?::[A-Za-z][\w.-]*)?:(\d+)")
+_GPUS = re.compile(r"(?:^|,)gpu(?::[A-Za-z][\w.-]*)?(?::(\d+))?(?=,|$)")
 """Of a value of --gres: how many GPUs."""
 NEXT_PART = ("hetjob", "packjob")
 """Words that begin another part of a job whose nodes differ."""
@@ -128,9 +129,13 @@ def _option(directive: Directive) -> Iterator[Found]:
         yield "directive-word", line, {"text": given.text}
     else:
         yield from option_fault("sbatch", given, line)
-    if given.name == "gres" and directive.value.startswith("gpu"):
-        counted = GPUS.search(directive.value)
-        yield "gres", line, {"count": counted[1] if counted else "1"}
+    if given.name == "gres" and (gpus := gpus_of(directive.value)):
+        yield "gres", line, {"count": str(gpus)}
+
+
+def gpus_of(gres: str) -> int:
+    """Return the GPUs of a node that ``--gres`` asks for: one where no number is given (``man sbatch``)."""
+    return sum(int(number or 1) for number in _GPUS.findall(gres))
 
 
 def option_fault(program: str, given: Given, line: int) -> Iterator[Found]:
@@ -168,7 +173,7 @@ def _log_folder(directive: Directive, starts: Sequence[Path]) -> Iterator[Found]
     parents = {Path(os.path.normpath(start / directive.value)).parent for start in starts}
     text = str(Path(os.path.normpath(directive.value)).parent)
     # Of a file system that is not on this machine nothing can be known; a variable in a path is never filled.
-    elsewhere = directive.value.startswith("/") and not Path("/", *Path(text).parts[1:2]).is_dir()
-    if "%" in text or (elsewhere and not VARIABLE.search(text)) or any(parent.is_dir() for parent in parents):
-        return
-    yield "log-folder", directive.line, {"text": text}
+    elsewhere = directive.value.startswith("/") and files.kind(Path("/", *Path(text).parts[1:2])) != "folder"
+    unknown = "%" in text or (elsewhere and not VARIABLE.search(text))
+    if not unknown and not any(files.kind(parent) == "folder" for parent in parents):
+        yield "log-folder", directive.line, {"text": text}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from axolotl_env.settings import SiteSlurm
-from axolotl_env.slurm.directives import GPUS, Found, directives, option_fault, options, script_rules
+from axolotl_env.slurm.directives import Found, directives, gpus_of, option_fault, options, script_rules
 from axolotl_env.slurm.options import Given, read_arguments
 from axolotl_env.slurm.shell import LAUNCHERS, Call, Shell
 
@@ -150,8 +150,7 @@ def processes(script: Shell, site: SiteSlurm) -> Iterator[Found]:
     """Yield launchers that start more processes on a node than it has GPUs: as the script asks for, or the site has."""
     asked = [f"gpu:{value}" if name == "gpus-per-node" else value
              for _, name, value in options(script.lines) if name in ("gpus-per-node", "gres")]  # fmt: skip
-    found = GPUS.findall(",".join(asked))
-    gpus = int(found[-1]) if found else site.gpus_per_node
+    gpus = next(filter(None, map(gpus_of, reversed(asked))), site.gpus_per_node)
     for call in script.calls if gpus else ():
         count = call.option("--nproc-per-node") or ""
         if _launches(call) and count.isdigit() and int(count) > gpus:

@@ -169,6 +169,7 @@ def test_our_own_script_has_no_fault(lint: Lint, tmp_path: Path, nodes: int) -> 
         ("#SBATCH --gpus-per-node=gh200:4\nset -e\nsrun torchrun --nproc_per_node=4 x\n", []),
         ("#SBATCH --gres=gpu:a100:8,shard:2\nset -e\nsrun torchrun --nproc_per_node=8 x\n", [(1, "gres")]),
         ("#SBATCH --gres=gpu:2\nset -e\ntorchrun --nproc-per-node 4 x\n", [(1, "gres"), (3, "too-many-processes")]),
+        ("#SBATCH --gres=gpu\nset -e\ntorchrun --nproc-per-node 2 x\n", [(1, "gres"), (3, "too-many-processes")]),
         ("set -e\nsrun torchrun --nproc_per_node=8 x\n", []),
     ],
 )
