@@ -203,7 +203,7 @@ class ContainerdStore(BaseHTTPRequestHandler):
             said = {**json.load(answer), "Driver": "overlayfs"}
             said["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
             self.wfile.write(json.dumps(said).encode())
-        elif "/images/" in self.path:
+        elif "/images/" in self.path and self.path.endswith("/json"):
             said = {**json.load(answer), "GraphDriver": {"Data": None, "Name": "overlayfs"}}
             said["Config"] = {key: value for key, value in said.get("Config", {}).items() if value}
             self.wfile.write(json.dumps(said).encode())
@@ -218,7 +218,7 @@ class ContainerdStore(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def containerd_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def containerd_store(image: Image, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa: ARG001 - the real engine's
     folder = Path(tempfile.mkdtemp(prefix="squashfs-test-"))
     server = ThreadingUnixStreamServer(str(folder / "docker.sock"), ContainerdStore)
     thread = threading.Thread(target=server.serve_forever)
