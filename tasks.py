@@ -515,7 +515,8 @@ def check_config(
     if report.diff:
         console.note(report.diff.rstrip("\n"))
     if report.unvalidated:
-        console.warn(f"axolotl's own validation did not run: {report.unvalidated}")
+        where = " in every image" if report.validated else ""
+        console.warn(f"axolotl's own validation did not run{where}: {report.unvalidated}")
     if report.validated and not json:
         console.note(f"axolotl's own validation ran in {report.validated}")
     extra = {"validated": report.validated, "mended": report.settled}

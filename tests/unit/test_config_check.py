@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from axolotl_env.edf import Environment, Mount
 from axolotl_env.errors import BadInputError
 from axolotl_env.findings import Finding
+from axolotl_env.release import load_flavour
 from axolotl_env.settings import Settings
 from axolotl_env.squashfs import read_manifest
 from axolotl_env.training import check_config, document, kinds, plan_config, rule_findings
-from axolotl_env.training.config.check import CHECKS
+from axolotl_env.training.config.check import CHECKS, of_flavour
 from axolotl_env.training.config.deepspeed import facts
 from axolotl_env.training.config.rules import Limit, Old, rules
 from axolotl_env.training.make import OVERLAYS
@@ -372,6 +373,86 @@ def test_what_our_rules_find_stands_where_the_image_cannot_be_run(tmp_path: Path
     done = invoke("check-config", "--config", file, "--edf", edf, env=env)
     assert (done.returncode, "wrong-kind" in done.stdout) == (2, True)
     assert "own validation did not run: unsquashfs is not installed" in done.stderr
+
+
+def stand_ins(folder: Path) -> str:
+    """Write programs that stand for those that start a container, and return the PATH with nothing else.
+
+    They refuse an image whose name holds ``broken``, and a folder /capstor to start in; in others, axolotl cannot load
+    a plugin where nothing is mounted at /plugins, and has no say against a config.
+    """
+    answer = {"errors": [], "warnings": [], "version": "0.19.0"}
+    texts = [json.dumps(json.dumps({**answer, "plugins": plugins})) for plugins in ([], ["mine.Plugin"])]
+    cases = ("*broken* | */capstor*) exit 1;;", "*:/plugins*) echo RESULT {};;", "*) echo RESULT {};;")
+    script = "\n".join(["#!/bin/sh", 'case "$*" in', *cases, "esac", ""])
+    folder.mkdir()
+    for name in ("unsquashfs", "unshare", "podman", "squashfuse"):
+        (folder / name).write_text(script.format(*texts))
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_a_mount_of_the_cluster_that_is_not_here_does_not_keep_axolotl_from_its_say(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    file, edf, plugins = tmp_path / "c.yaml", tmp_path / "e.toml", tmp_path / "my plugins"
+    file.write_text(BASE + "plugins: [mine.Plugin]\n")
+    env = {"AXOLOTL_ENV_STORE": str(tmp_path / "store"), "PATH": stand_ins(tmp_path / "bin")}
+    image = squashfs(tmp_path)
+
+    def told(*mounts: str, workdir: str = "/") -> tuple[bool, bool]:
+        edf.write_text(f'image = "{image}"\nworkdir = "{workdir}"\nmounts = {json.dumps(mounts)}\n')
+        done = invoke("check-config", "--config", file, "--edf", edf, env=env)
+        return "own validation ran in axolotl.sqsh" in done.stderr, "mine.Plugin cannot be loaded" in done.stdout
+
+    # What is not loaded may lie in the mount that is not here; a folder that is here is mounted.
+    assert told(f"{tmp_path}/nowhere:/capstor", f"{tmp_path}/nowhere:/plugins", workdir="/capstor") == (True, False)
+    assert told() == (True, True)
+    plugins.mkdir()
+    assert told(f"{plugins}:/plugins") == (True, False)
+
+
+def test_an_edf_whose_image_is_not_here_is_refused(tmp_path: Path, invoke: Invoke) -> None:
+    file, edf = tmp_path / "c.yaml", tmp_path / "e.toml"
+    file.write_text(BASE)
+    edf.write_text(f'image = "{tmp_path}/nowhere.sqsh"\n')
+    done = invoke("check-config", "--config", file, "--edf", edf, env={"AXOLOTL_ENV_STORE": str(tmp_path)})
+    assert (done.returncode, "nowhere.sqsh is not a file here" in done.stderr) == (2, True)
+
+
+def test_every_image_that_does_not_start_is_told_also_where_the_next_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", stand_ins(tmp_path / "bin"))
+    file, store = tmp_path / "c.yaml", tmp_path / "store/images"
+    file.write_text(BASE)
+    store.mkdir(parents=True)
+    made = squashfs(tmp_path)
+
+    def image(folder: Path, name: str) -> Path:
+        (folder / f"{name}.json").write_bytes(Path(f"{made}.json").read_bytes())
+        (folder / name).write_bytes(made.read_bytes())
+        return folder / name
+
+    own, second = image(tmp_path, "broken own.sqsh"), image(store, "broken second.sqsh")
+    environment = Environment(name="e", path=tmp_path / "e.toml", engine="ce", image=str(own))
+
+    def asked() -> tuple[str, list[str]]:
+        report = check_config(str(file), Settings(store=tmp_path / "store"), environment=environment)
+        return report.validated, report.unvalidated.splitlines()
+
+    validated, failed = asked()
+    assert (validated, [line.partition(" (")[2] for line in failed]) == ("", [f"{own})", f"{second})"])
+    image(store, "sound.sqsh")
+    assert asked() == ("sound.sqsh", failed)
+
+
+def test_of_a_flavour_without_a_lock_for_the_machine_nothing_is_known() -> None:
+    flavour = load_flavour("cpu")
+    absent = [lock.model_copy(update={"file": "absent.txt"}) for lock in flavour.locks]
+    assert of_flavour(flavour, "x86_64")
+    assert of_flavour(flavour, "arm64") is None  # as macOS calls it
+    assert of_flavour(flavour.model_copy(update={"locks": tuple(absent)}), "x86_64") is None
 
 
 def test_a_flavour_is_checked_before_its_image_is_there(tmp_path: Path, invoke: Invoke) -> None:

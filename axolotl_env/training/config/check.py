@@ -17,14 +17,14 @@ from axolotl_env.edf import Environment
 from axolotl_env.errors import BadInputError, Fault, MissingError, WorkFailedError
 from axolotl_env.findings import Finding
 from axolotl_env.records import Record
-from axolotl_env.release import load_flavour, load_release
+from axolotl_env.release import Flavour, load_flavour, load_release
 from axolotl_env.settings import Settings, load_site
 from axolotl_env.squashfs import newest, read_manifest, usable_manifest
 from axolotl_env.training import document, packing, schema
 from axolotl_env.training.config import attention, checks, choices, deepspeed, ranges, values
 from axolotl_env.training.config.mend import mend
 from axolotl_env.training.config.rules import Context, Package, Problem, run
-from axolotl_env.training.config.validate import findings, validate
+from axolotl_env.training.config.validate import findings, from_here, validate
 
 PARTS = (checks, attention, choices, ranges, values, deepspeed)
 CHECKS = {name: check for part in PARTS for name, check in part.CHECKS.items()}
@@ -41,7 +41,7 @@ class ConfigReport(Record):
     validated: str
     """The image that axolotl's own validation ran in; empty: it did not run."""
     unvalidated: str
-    """Why it did not."""
+    """Why it did not, in each image that was tried in vain."""
 
 
 def check_config(
@@ -92,27 +92,30 @@ def check_config(
 def _ask(
     context: Context, text: str, problems: Sequence[Problem], image: Environment | None, settings: Settings
 ) -> tuple[list[Finding], str, str]:
-    """Return what axolotl itself says of a text, and the image that it ran in or why it did not run.
+    """Return what axolotl itself says of a text, the image that it ran in, and why it did not run in those before.
 
     The text is the mended one, with or without --fix: axolotl stops at the first thing that it does not like.
     """
     release = context.keys.release
-    usable = [*_of_release(release, image, settings)]
-    unvalidated = f"no image of axolotl {release} is in {settings.store / 'images'}"
-    if release == load_release().version:
-        unvalidated += " (invoke build-image; one of any flavour will do)"
+    failed: list[str] = []
     gpus = context.nodes * context.gpus_per_node
-    for one in usable:
+    for one in _of_release(release, image, settings):
+        seen = from_here(one)
         try:
-            answer = validate(text, one, gpus=gpus, cache=settings.store / "cache/validate")
-        except (MissingError, WorkFailedError) as error:
-            unvalidated = f"{error} ({one.image})"
+            answer = validate(text, seen, gpus=gpus, cache=settings.store / "cache/validate")
+        except (BadInputError, MissingError, WorkFailedError) as error:
+            if one is image and files.kind(one.image) != "file":
+                raise  # the EDF names what is not there
+            failed.append(f"{error} ({one.image})")
             continue
-        if one is not image:
+        if one is not image or seen is not one:
             answer = answer.of_another_image()
         known = {str(part) for problem in problems for part in (problem.key[0], problem.key[-1])}
-        return findings(answer, context.config, known), Path(one.image).name, ""
-    return [], "", unvalidated
+        return findings(answer, context.config, known), Path(one.image).name, "\n".join(failed)
+    none = f"no image of axolotl {release} is in {settings.store / 'images'}"
+    if release == load_release().version:
+        none += " (invoke build-image; one of any flavour will do)"
+    return [], "", "\n".join(failed) or none
 
 
 def _of_release(release: str, image: Environment | None, settings: Settings) -> Iterator[Environment]:
@@ -207,7 +210,7 @@ def _deepspeed(config: document.Document) -> tuple[document.Document | None, Fau
     if not isinstance(value, str) or "$" in value:
         return None, None
     path = checks.deepspeed_path(config.path, value)
-    if not path.is_file():
+    if files.kind(path) != "file":
         return None, None  # path-missing says so
     try:
         return deepspeed.read(path), None
@@ -221,9 +224,15 @@ def _packages(settings: Settings, environment: Environment | None) -> Package | 
         if not (manifest := read_manifest(Path(image.image))):
             return None  # a file of another maker: nothing is known
         return _package(Path(image.image).name, manifest.packages, manifest.architecture, manifest.env)
-    flavour = load_flavour(settings.flavour)
-    architecture = flavour.architecture(platform.machine())
-    lock = next(lock for lock in flavour.locks if lock.architecture == architecture)
+    return of_flavour(load_flavour(settings.flavour), platform.machine())
+
+
+def of_flavour(flavour: Flavour, machine: str) -> Package | None:
+    """Return what an image of a flavour will hold, built on a machine of that architecture; None: there is no lock."""
+    architecture = flavour.architecture(machine)
+    lock = next((lock for lock in flavour.locks if lock.architecture == architecture), None)
+    if lock is None or files.kind(lock.path) != "file":
+        return None
     names = re.findall(r"^([\w.-]+)(?:==| @ )", lock.path.read_text(), re.M)
     if flavour.cce == "required":  # on no index, so in no lock
         names.append("cut-cross-entropy")

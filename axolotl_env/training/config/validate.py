@@ -1,4 +1,4 @@
-"""axolotl's own validation, run in the image; the answer is kept, since the image and the config decide it alone."""
+"""axolotl's own validation, run in the image; the answer is kept for the same image, mounts and config."""
 
 from __future__ import annotations
 
@@ -33,9 +33,23 @@ class Answer(Record):
     version: str
 
     def of_another_image(self) -> Answer:
-        """Return what holds for other images of the release, too: not what this one lacks the packages for."""
+        """Return what holds for other images of the release, too: not what could not be imported in this one."""
         errors = (error for error in self.errors if not _LACKS.search(str(error["what"])))
         return self.model_copy(update={"errors": tuple(errors), "plugins": ()})
+
+
+def from_here(environment: Environment) -> Environment:
+    """Return an environment as far as this machine has it: the mounts of a cluster, and what lies in them, are not."""
+    mounts = tuple(mount for mount in environment.mounts if _is_here(mount))
+    if len(mounts) == len(environment.mounts):
+        return environment
+    return environment.model_copy(update={"mounts": mounts, "workdir": ""})
+
+
+def _is_here(mount: Mount) -> bool:
+    if mount.source == "umount" or "sqsh" in mount.flags:
+        return False  # only the cluster's engine makes it
+    return not mount.source.startswith("/") or bool(files.kind(mount.source))
 
 
 def validate(text: str, environment: Environment, *, gpus: int, cache: Path) -> Answer:
@@ -48,7 +62,9 @@ def validate(text: str, environment: Environment, *, gpus: int, cache: Path) -> 
     image = Path(environment.image)
     manifest = read_manifest(image)
     identity = manifest.key if manifest else [str(image), image.stat().st_mtime_ns if image.is_file() else 0]
-    kept = cache / f"{files.content_key([identity, text, gpus, PROGRAM.read_text()])}.json"
+    # A plugin of the user's may lie in a mount.
+    mounts = [mount.model_dump() for mount in environment.mounts]
+    kept = cache / f"{files.content_key([identity, mounts, text, gpus, PROGRAM.read_text()])}.json"
     if kept.is_file():
         return Answer.load(kept)
     with tempfile.TemporaryDirectory(prefix="axolotl-env-") as scratch:
