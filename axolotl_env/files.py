@@ -92,7 +92,8 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         temporary.replace(path)
         _fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what could not be made cannot always be looked for
+            temporary.unlink(missing_ok=True)
 
 
 def write(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
@@ -118,7 +119,7 @@ def check_output(path: Path) -> None:
         raise BadInputError(
             "cannot be written: a file is where a folder should be", where=str(folder), hint="give another path"
         )
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise BadInputError("cannot be written", where=str(folder), hint="give another path")
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.edf.problems import KeyPath, Place, Problem
 
 MAX_BYTES = 1 << 20
@@ -59,7 +60,7 @@ def read(path: Path) -> Source:
         UnreadableError: it is missing, too large, not UTF-8 or not TOML.
     """
     try:
-        if path.exists() and not path.is_file():
+        if files.kind(path) in ("folder", "other"):
             raise UnreadableError(Problem("unreadable", Place(path), {"detail": "not a regular file"}))
         if path.stat().st_size > MAX_BYTES:
             raise UnreadableError(Problem("too-large", Place(path)))

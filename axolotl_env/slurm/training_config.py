@@ -135,7 +135,7 @@ def _variable(reference: Reference, missing: str) -> Fault | None:
 
 
 def _fault(reference: Reference, inside: str, outside: Path, view: View) -> Fault | None:
-    if reference.key == ("deepspeed",) and outside.is_dir():
+    if reference.key == ("deepspeed",) and files.kind(outside) == "folder":
         return Fault(f"{outside} is a folder, not DeepSpeed's JSON")
     if not reference.written:
         return None if files.kind(outside) else Fault(f"{outside} does not exist", hint=_near(outside))
@@ -147,7 +147,7 @@ def folder_fault(folder: Path, inside: str, view: View) -> Fault | None:
     above = next(parent for parent in (folder, *folder.parents) if files.kind(parent))
     if not view.writable(inside):
         return Fault(f"{inside} is mounted read-only")
-    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+    if not (files.kind(above) == "folder" and os.access(above, os.W_OK | os.X_OK)):
         return Fault(f"{above} cannot be written")
     return None
 
@@ -170,6 +170,6 @@ def needs_preprocessing(content: Mapping[str, Any], processes: int) -> bool:
 
 
 def _near(path: Path) -> str:
-    if not path.parent.is_dir():
+    if files.kind(path.parent) != "folder":
         return f"the folder {path.parent} does not exist"
-    return nearest(path.name, (other.name for other in path.parent.iterdir()), otherwise="")
+    return nearest(path.name, files.neighbours(path), otherwise="")

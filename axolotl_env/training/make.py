@@ -165,7 +165,7 @@ def _check(config: Mapping[str, Any], assignments: Sequence[str]) -> None:
 
 def _find(name: str, folder: Path, flag: str) -> Path:
     path = Path(name).expanduser() if "/" in name or name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if not path.is_file() and path.parent == folder:
+    if files.kind(path) != "file" and path.parent == folder:
         known = [p.stem for p in folder.glob("*.yaml")]
         raise BadInputError(f"there is no {name!r} in {folder.name}/", where=flag, hint=nearest(name, known))
     return path

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError
 from axolotl_env.records import Record
 from axolotl_env.words import nearest
@@ -95,11 +96,8 @@ def load_model(name: str, environ: Mapping[str, str] = os.environ) -> Model:
     Raises:
         BadInputError: its sizes are not known here, or it is no dense decoder of a kind that is known.
     """
-    home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(environ.get("HF_HUB_CACHE") or home / "hub")
-    for folder in (Path(name).expanduser(), *sorted(hub.glob(f"models--{name.replace('/', '--')}/snapshots/*"))):
-        if (folder / "config.json").is_file():
-            return _model(_read(folder / "config.json"), str(folder / "config.json"))
+    if file := local_file(name, "config.json", environ):
+        return _model(_read(file), str(file))
     listed = tomllib.loads(LISTED.read_text())
     if name not in listed:
         raise BadInputError(
@@ -109,6 +107,16 @@ def load_model(name: str, environ: Mapping[str, str] = os.environ) -> Model:
         )
     entry = listed[name]
     return _model(listed[entry["same_as"]] if "same_as" in entry else entry, "axolotl_env/training/rules/models.toml")
+
+
+def local_file(model: str, name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return a file of a model that is on this machine: in its folder, or in the cache of the Hugging Face hub."""
+    home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(environ.get("HF_HUB_CACHE") or home / "hub")
+    snapshots = hub / f"models--{model.replace('/', '--')}" / "snapshots"
+    kept = sorted(snapshots.glob("*")) if files.kind(snapshots) == "folder" else ()
+    found = (folder / name for folder in (Path(model).expanduser(), *kept))
+    return next((file for file in found if files.kind(file) == "file"), None)
 
 
 def _where_sizes_are(name: str) -> str:

@@ -332,6 +332,12 @@ def test_a_missing_file_comes_with_the_nearest_name(place: Place, written: str) 
     assert caught.value.faults[0].hint == "did you mean zero2.json?"
 
 
+@pytest.mark.parametrize("key", ["deepspeed", "chat_template_jinja"])
+def test_a_name_that_no_system_takes_is_a_fault(place: Place, key: str) -> None:
+    place.keys[key] = f"./{'x' * 5000}/file.json"
+    assert f"{key}: " in "".join(place.check())
+
+
 def test_a_deepspeed_file_that_cannot_be_copied_is_a_fault(place: Place) -> None:
     place.keys["deepspeed"] = "."
     assert place.check() == (f"{place.config}: deepspeed: {place.folder} is a folder, not DeepSpeed's JSON",)

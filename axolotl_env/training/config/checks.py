@@ -143,9 +143,9 @@ def no_template(context: Context) -> Iterator[Hit]:
     value = context.config.value
     folder = Path(str(value.get("tokenizer_config") or value.get("base_model") or ""))
     settings = folder / "tokenizer_config.json"
-    if not folder.is_absolute() or not settings.is_file():
+    if not folder.is_absolute() or files.kind(settings) != "file":
         return
-    if (folder / "chat_template.jinja").is_file() or '"chat_template"' in settings.read_text(errors="replace"):
+    if files.kind(folder / "chat_template.jinja") == "file" or '"chat_template"' in _text(settings):
         return
     for place, dataset in _datasets(context):
         chosen = dataset.get("chat_template") or value.get("chat_template") or "tokenizer_default"
@@ -154,12 +154,19 @@ def no_template(context: Context) -> Iterator[Hit]:
             yield Hit((*place, "type"), {"model": folder})
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # another user's: nothing is known
+        return '"chat_template"'
+
+
 def path_missing(context: Context) -> Iterator[Hit]:
     """Files to read that are not here; on a site with mounts a file system may be there and not here."""
     for reference, path in _paths(context):
         if not reference.written and not files.kind(path) and _visible(path, context.mounts):
-            names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            yield Hit(reference.key, {"path": path, "nearest": nearest(path.name, names, otherwise="check the path")})
+            near = nearest(path.name, files.neighbours(path), otherwise="check the path")
+            yield Hit(reference.key, {"path": path, "nearest": near})
 
 
 def path_outside(context: Context) -> Iterator[Hit]:
@@ -185,14 +192,14 @@ def _paths(context: Context) -> Iterator[tuple[Reference, Path]]:
 def deepspeed_path(config: Path, value: str) -> Path:
     """Return where a DeepSpeed JSON is: axolotl looks in the working folder, we beside the config as well."""
     path = Path(value)
-    return path if path.is_absolute() or path.exists() else config.absolute().parent / path
+    return path if path.is_absolute() or files.kind(path) else config.absolute().parent / path
 
 
 def _visible(path: Path, mounts: tuple[str, ...]) -> bool:
     """Whether the file system that a path is on must be here: /capstor, which a site mounts, is not on a laptop."""
     if "$" in str(path) or "~" in path.parts:
         return False  # the rule variable says so
-    return not mounts or len(path.parts) < 2 or Path(*path.parts[:2]).exists() or not os.access("/", os.R_OK)
+    return not mounts or len(path.parts) < 2 or bool(files.kind(Path(*path.parts[:2]))) or not os.access("/", os.R_OK)
 
 
 def _datasets(context: Context) -> Iterator[tuple[Key, Mapping[str, Any]]]:

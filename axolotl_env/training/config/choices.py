@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.training.choices import STRATEGIES
 from axolotl_env.training.config.rules import Check, Context, Hit, rules
 from axolotl_env.words import nearest
@@ -64,12 +65,15 @@ def _is_read(key: str, config: Mapping[str, Any]) -> bool:
 
 def _tokenised(path: Path) -> bool:
     """Say whether samples may be tokens already, whose type nobody asks for: their columns are at an end of a file."""
-    if not path.is_file():
-        return path.is_dir()
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-        file.seek(max(0, path.stat().st_size - (1 << 16)))
-        return b"input_ids" in head + file.read()
+    if (kind := files.kind(path)) != "file":
+        return kind == "folder"
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+            file.seek(max(0, path.stat().st_size - (1 << 16)))
+            return b"input_ids" in head + file.read()
+    except OSError:
+        return True  # nothing is known of what may not be read
 
 
 CHECKS: Mapping[str, Check] = {

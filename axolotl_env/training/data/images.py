@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.training.data.fault import Fault, Path_, kind_of
 
 _SOURCES = ("image", "url", "path", "base64")
@@ -63,18 +64,11 @@ class ImageChecker:
             return
         if source.startswith(("http://", "https://")):
             return
-        beside = not Path(source).is_absolute() and _is_file(self._folder / source)
+        beside = not Path(source).is_absolute() and files.kind(self._folder / source) == "file"
         if beside:
             faults.append(Fault("image-relative", path, {"image": source}))
         if why := self._readable(str(self._folder / source) if beside else source):
             faults.append(Fault("image-unreadable", path, {"image": json.dumps(source[:80])[1:-1], "why": why}))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name longer than any file's: base64
-        return False
 
 
 def _why_unreadable(source: str) -> str:
@@ -82,7 +76,7 @@ def _why_unreadable(source: str) -> str:
     from PIL import Image, UnidentifiedImageError
 
     content: str | io.BytesIO = source
-    if not _is_file(Path(source)):
+    if files.kind(source) != "file":
         try:
             text = source.split(",", 1)[-1] if source.startswith("data:image/") else source
             content = io.BytesIO(base64.b64decode(text.encode(), validate=True))

@@ -58,10 +58,10 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
     work = plan([Path(path).expanduser() for path in paths], settings)
     values = settings.value if settings else {}
     tokenizer = tokens.tokenizer_file(values)
-    files = []
+    checked = []
     ratios = []
     for path, shape in work:
-        size = path.stat().st_size if path.is_file() else 0
+        size = path.stat().st_size if files.kind(path) == "file" else 0
         with console.bytes_progress(path.name, size) as progress:
             file = check_file(
                 path,
@@ -73,14 +73,14 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
         ratio = tokens.ratio(path, file.shape, tokenizer)
         if settings and file.shape.kind in ("chat", "alpaca"):
             file = _too_long(file, ratio, packing.batches(values, gpus).sequence_len)
-        files.append(file)
+        checked.append(file)
         ratios.append(ratio)
     plan_ = packing.batches(values, gpus) if settings else None
     return DataReport(
-        files=tuple(files),
+        files=tuple(checked),
         tokens=tuple(ratios),
         batches=plan_,
-        steps=packing.steps(tokens_of(files, ratios, plan_), plan_) if plan_ else None,
+        steps=packing.steps(tokens_of(checked, ratios, plan_), plan_) if plan_ else None,
     )
 
 

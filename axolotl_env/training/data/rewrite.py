@@ -187,11 +187,11 @@ def _what(fault: Fault) -> str:
 
 
 def _free(path: Path, output: Path, dropped: Path, *, force: bool) -> None:
-    if output.exists() and path.exists() and output.samefile(path):
+    if files.kind(output) and files.kind(path) and output.samefile(path):
         raise BadInputError("the output is the input", where=str(output), hint="choose another name")
-    if not output.parent.is_dir():
+    if files.kind(output.parent) != "folder":
         raise BadInputError("there is no such folder", where=str(output.parent), hint="make it, or give another path")
     files.check_output(output)
-    taken = [file for file in (output, dropped) if file.exists()]
+    taken = [file for file in (output, dropped) if files.kind(file)]
     if taken and not force:
         raise ConflictError("exists", where=", ".join(map(str, taken)), hint="--force replaces it")

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError
 from axolotl_env.training.data.columns import LEARNED_BYTES
 from axolotl_env.words import nearest
@@ -71,15 +72,16 @@ def identify(path: Path) -> Source:
     Raises:
         BadInputError: there is no such file, or it cannot be opened.
     """
-    if not path.exists() and path.parent.is_dir():
-        names = [other.name for other in path.parent.iterdir() if other.is_file()]
-        raise BadInputError("there is no such file", where=str(path), hint=nearest(path.name, names) if names else "")
     try:
         with path.open("rb") as file:
             head = file.read(64)
             size = path.stat().st_size
-    except OSError as error:
-        raise BadInputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except FileNotFoundError as error:
+        names = files.neighbours(path)
+        hint = nearest(path.name, names) if names else ""
+        raise BadInputError("there is no such file", where=str(path), hint=hint) from error
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"cannot be read: {files.why(error)}", where=str(path)) from error
     if head.startswith(b"PAR1"):
         return Source(path, "parquet", "", size)
     if known := _other(path, head):

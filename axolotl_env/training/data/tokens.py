@@ -12,6 +12,7 @@ from axolotl_env.records import Record
 from axolotl_env.training.data import source as sources
 from axolotl_env.training.data import text as lines_of
 from axolotl_env.training.data.shape import Shape
+from axolotl_env.training.model import local_file
 
 SAMPLED = 1000
 """Samples that are tokenised, spread over the file: the ratio settles long before."""
@@ -33,10 +34,7 @@ def tokenizer_file(config: Mapping[str, Any], environ: Mapping[str, str] = os.en
     name = config.get("tokenizer_config") or config.get("base_model")
     if not isinstance(name, str) or not name:
         return None
-    home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(environ.get("HF_HUB_CACHE") or home / "hub")
-    folders = [Path(name).expanduser(), *sorted(hub.glob(f"models--{name.replace('/', '--')}/snapshots/*"))]
-    return next((folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").is_file()), None)
+    return local_file(name, "tokenizer.json", environ)
 
 
 def ratio(path: Path, shape: Shape, tokenizer: Path | None) -> Ratio:
