@@ -172,7 +172,8 @@ def _watched(
     finally:
         timer.cancel()
         for thread in threads:
-            thread.join(timeout=GRACE_SECONDS)
+            if thread.ident:  # an interrupt may come before all are started
+                thread.join(timeout=GRACE_SECONDS)
         for stream in (child.stdout, child.stderr, child.stdin):
             if stream:
                 with contextlib.suppress(OSError):
@@ -194,13 +195,15 @@ def become(argv: Sequence[str]) -> NoReturn:
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[str]:
     """Yield lines as they come. A carriage return ends a line too: progress bars write no newline."""
     assert child.stdout is not None
-    pending = b""
+    pending: list[bytes] = []  # pieces of one line, which may be long
     while chunk := os.read(child.stdout.fileno(), 65536):
-        *whole, pending = (pending + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-    if pending:
-        yield pending.decode(errors="replace")
+        first, *more = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        pending.append(first)
+        for piece in more:
+            yield b"".join(pending).decode(errors="replace")
+            pending = [piece]
+    if rest := b"".join(pending):
+        yield rest.decode(errors="replace")
 
 
 def _feed(child: subprocess.Popen[bytes], stdin: str | Iterable[bytes], error: list[BaseException]) -> None:

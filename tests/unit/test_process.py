@@ -120,6 +120,32 @@ def test_an_interrupt_ends_the_program_and_its_children(tmp_path: Path) -> None:
     assert ends(pid_file)
 
 
+def test_an_interrupt_before_all_threads_are_started_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid_file = tmp_path / "pid"
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            while not pid_file.exists() or not pid_file.read_text():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(python(WITH_CHILD, str(pid_file)), stdin="x", merge_stderr=False)
+    assert ends(pid_file)
+
+
+def test_one_long_line_costs_no_more_than_many_short_ones() -> None:
+    before = time.process_time()
+    length = len(process.run(python("print(end='x' * 40_000_000)")).stdout)
+    assert length == 40_000_000
+    assert time.process_time() - before < 3, "seconds of ours; a line joined anew with each piece takes many"
+
+
 def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "program"
     broken.write_bytes(b"\x7fELF of no machine")
