@@ -224,7 +224,9 @@ class Engine:
             return set()
 
     def _await_copy(self, flavour: str, known: set[str], last: str) -> None:
-        """Wait until the engine has the layer of a COPY: it finishes that, however long, before it gives up.
+        """Wait until the engine has the layer of a COPY: it finishes that before it gives up.
+
+        After COPY_SECONDS it is waited for no more: a layer that comes later may stay, as an unnamed image.
 
         Args:
             flavour: of the build.
