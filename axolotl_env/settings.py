@@ -156,7 +156,7 @@ def load_site(name: str, *, where: str = "--site") -> Site:
         BadInputError: there is none of that name, or its file does not fit.
     """
     path = Path(name).expanduser() if "/" in name or name.endswith(".toml") else SITES / f"{name}.toml"
-    if path.parent == SITES and not path.is_file():
+    if path.parent == SITES and files.kind(path) != "file":
         raise BadInputError(
             f"unknown site {name!r}",
             where=where,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
 from axolotl_env.settings import Settings
@@ -32,10 +33,11 @@ def find_sources(settings: Settings, environ: Mapping[str, str] = os.environ) ->
     pip = _pip_config(environ)
     named = Path(environ.get("SSL_CERT_FILE") or "/nonexistent")
     links = (Path(link.removeprefix("file://")).expanduser() for link in pip.get("find-links", "").split())
+    folders = tuple(link for link in links if files.kind(link) == "folder")
     sources = Sources(
-        wheel_folders=(settings.wheels,) if settings.wheels else tuple(link for link in links if link.is_dir()),
+        wheel_folders=(settings.wheels,) if settings.wheels else folders,
         index=settings.python_index or pip.get("index-url", ""),
-        ca_bundle=settings.ca_bundle or (named if named.is_file() else None),
+        ca_bundle=settings.ca_bundle or (named if files.kind(named) == "file" else None),
         debian_mirror=settings.debian_mirror.rstrip("/"),
     )
     if wrong := _faults(sources):
@@ -54,9 +56,10 @@ def _faults(sources: Sources) -> tuple[Fault, ...]:
             )
         elif url and not (parts.scheme in ("http", "https") and parts.netloc):
             found.append(Fault(f"{url!r} is no http or https URL", key))
-    if sources.ca_bundle and not sources.ca_bundle.is_file():
+    if sources.ca_bundle and files.kind(sources.ca_bundle) != "file":
         found.append(Fault("there is no such file", f"ca_bundle {sources.ca_bundle}"))
-    found += [Fault("there is no such folder", f"wheels {f}") for f in sources.wheel_folders if not f.is_dir()]
+    absent = (folder for folder in sources.wheel_folders if files.kind(folder) != "folder")
+    found += [Fault("there is no such folder", f"wheels {folder}") for folder in absent]
     return tuple(found)
 
 

@@ -110,7 +110,7 @@ def plan_run(
             where=str(environment.path),
             hint="make it, or take the mount out",
         )
-    if not image.is_file():
+    if files.kind(image) != "file":
         raise BadInputError(
             f"the image {environment.image or '(none)'} is not a file here",
             where=str(environment.path),

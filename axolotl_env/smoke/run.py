@@ -114,9 +114,10 @@ def plan_smoke(
     squashfs = Path(environment.image)
     manifest = read_manifest(squashfs)
     check_assignments(assignments, manifest.release.version if manifest else "")
-    if manifest is None or not squashfs.is_file():
+    there = files.kind(squashfs) == "file"
+    if manifest is None or not there:
         raise BadInputError(
-            f"{environment.image or '(no image)'} " + ("has no manifest" if squashfs.is_file() else "is not there"),
+            f"{environment.image or '(no image)'} " + ("has no manifest" if there else "is not there"),
             where=str(environment.path),
             hint="invoke build-image makes both",
         )
@@ -125,7 +126,7 @@ def plan_smoke(
     content = ""
     if data:
         file = Path(data).expanduser().absolute()
-        if not file.is_file():
+        if files.kind(file) != "file":
             raise BadInputError("is not a file", where=f"--data {data}")
         inside = f"/axolotl-env-data/{file.name}"
         mounts = (Mount(source=str(file), target=inside, flags=("ro",)),)

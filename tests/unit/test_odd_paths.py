@@ -145,3 +145,22 @@ def test_check_script(ask: Ask, path: str, folder: Path) -> None:
 @as_argument
 def test_check_script_itself(ask: Ask, path: str) -> None:
     assert "file.json" in ask("check-script", "--script", path)
+
+
+@pytest.mark.parametrize("command", ["run-edf", "smoke-test"])
+def test_the_image_of_an_edf(ask: Ask, path: str, folder: Path, command: str) -> None:
+    (folder / "e.toml").write_text(f"image = {json.dumps(path)}\n")
+    assert "image" in ask(command, "--edf", str(folder / "e.toml"), "--dry-run")
+
+
+@as_argument
+def test_the_sources_of_packages(ask: Ask, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AXOLOTL_ENV_CA_BUNDLE", path)
+    monkeypatch.setenv("AXOLOTL_ENV_WHEELS", path)
+    said = ask("build-image", "--dry-run")
+    assert "ca_bundle" in said
+    assert "wheels" in said
+
+
+def test_the_name_of_a_site(ask: Ask) -> None:
+    assert "unknown site" in ask("doctor", "--site", "x" * 5000)
