@@ -128,7 +128,7 @@ def test_estimate(ask: Ask, path: str, folder: Path) -> None:
 
 @as_argument
 def test_make_config(ask: Ask, path: str) -> None:
-    assert "cannot be read" in ask("make-config", "--name", "x", "--base", path)
+    assert "cannot be read" in ask("make-config", "--name", "x", "--base", path, "--dry-run")
     assert "cannot be written" in ask("make-config", "--name", "x", "--output", path)
 
 
