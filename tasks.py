@@ -139,9 +139,7 @@ def build_image(
 
     Example: invoke build-image --flavour cpu
     """
-    from pathlib import Path
-
-    from axolotl_env import console
+    from axolotl_env import console, files
     from axolotl_env.image import plan_image
     from axolotl_env.settings import load
     from axolotl_env.squashfs import build_squashfs, default_path, plan_squashfs
@@ -149,7 +147,7 @@ def build_image(
     loaded = load(flavour=flavour, source=source, compression=compression)
     values = loaded.settings
     image = plan_image(values, flavour=values.flavour, release=release, cce=cce, base=base, force=force)
-    path = Path(output).expanduser().absolute() if output else default_path(values, image)
+    path = files.expand(output).absolute() if output else default_path(values, image)
     plan = plan_squashfs(
         image, path, compression=values.compression, storage=loaded.site.storage, share=share,
         publish=publish, force=force,
@@ -717,9 +715,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
 
     Example: invoke check-script --script launch.sh
     """
-    from pathlib import Path
-
-    from axolotl_env import console, findings, slurm
+    from axolotl_env import console, files, findings, slurm
     from axolotl_env.settings import load
 
     if rules:
@@ -728,7 +724,7 @@ def check_script(_: Context, script: str = "", rules: bool = False, site: str = 
             return console.document([{"rule": name, **rule} for name, rule in known.items()])
         columns = ("rule", "severity", "says", "source")
         return console.table(columns, ((name, r["severity"], r["what"], r["source"]) for name, r in known.items()))
-    found = slurm.check_script(Path(script).expanduser() if script else None, load(site=site).site.slurm)
+    found = slurm.check_script(files.expand(script) if script else None, load(site=site).site.slurm)
     return findings.show(found, json=json, checked=script)
 
 
@@ -932,14 +928,12 @@ def plot(_: Context, job: list[str] | None = None, output: str = "", json: bool 
 
     Example: invoke plot --job 123 --job 124 --output curves.png
     """
-    from pathlib import Path
-
-    from axolotl_env import console, slurm
+    from axolotl_env import console, files, slurm
     from axolotl_env.settings import load
 
     curves = slurm.read_curves(load().settings.store, tuple(job or ()))
     if output:
-        slurm.draw(curves, Path(output).expanduser())
+        slurm.draw(curves, files.expand(output))
     if json:
         return console.document({str(curve.job): curve.values for curve in curves})
     return console.table(("job", "metric", "first", "curve", "last"), slurm.rows(curves))

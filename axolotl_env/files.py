@@ -102,6 +102,11 @@ def write(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def expand(name: str | Path) -> Path:
+    """Return a user's path with its ``~`` replaced; one of a user whom nobody knows stays as it is."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises there
+
+
 def check_output(path: Path) -> None:
     """Look whether a file could be put at ``path``, before slow work is done for it; writes nothing.
 

@@ -60,7 +60,7 @@ class Settings(Record):
     site: str = Field("local", description="cluster that EDFs and jobs are for: a name in configs/sites, or a file")
     flavour: str = Field("cpu", description="how the image is made: a name in docker/flavours")
     store: SettingPath = Field(
-        Path("~/.local/share/axolotl-env").expanduser(),
+        files.expand("~/.local/share/axolotl-env"),
         description="folder for squashfs files, caches, reports and run folders",
     )
     compression: str = Field(
@@ -155,7 +155,7 @@ def load_site(name: str, *, where: str = "--site") -> Site:
     Raises:
         BadInputError: there is none of that name, or its file does not fit.
     """
-    path = Path(name).expanduser() if "/" in name or name.endswith(".toml") else SITES / f"{name}.toml"
+    path = files.expand(name) if "/" in name or name.endswith(".toml") else SITES / f"{name}.toml"
     if path.parent == SITES and files.kind(path) != "file":
         raise BadInputError(
             f"unknown site {name!r}",
@@ -177,7 +177,7 @@ def load(environ: Mapping[str, str] = os.environ, *, faults_to: list[Fault] | No
     Raises:
         BadInputError: a file that is not TOML, an unknown key, a wrong type: all at once, each with its file.
     """
-    home = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    home = files.expand(environ.get("XDG_CONFIG_HOME") or "~/.config")
     layers: dict[str, dict[str, Any]] = {}
     broken: list[BadInputError] = []
     for file in (ROOT / "settings.toml", home / "axolotl-env/settings.toml"):

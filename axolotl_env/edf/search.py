@@ -24,7 +24,7 @@ def named(given: Sequence[str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for name in given:
-        path = Path(name).expanduser()
+        path = files.expand(name)
         if files.kind(path) == "folder" and (name.startswith((".", "/", "~")) or name.endswith("/")):
             inside = sorted(str(file) for file in path.absolute().glob("*.toml"))
             if not inside:
@@ -48,7 +48,7 @@ def target(name: str, output: str, *, engine: str) -> Path:
             there, which is more often a typo than a wish.
     """
     if output:
-        path = Path(output).expanduser()
+        path = files.expand(output)
         if not files.kind(path.parent):
             hint = "make it, or give another --output"
             raise BadInputError("this folder does not exist", where=str(path.parent), hint=hint)

@@ -110,7 +110,7 @@ def plan_edf(
         BadInputError: a value cannot stand in an EDF, the file there is not TOML, …: all faults at once.
     """
     chosen = network_profile(profile or site.edf.network_profile or "none")
-    squashfs = Path(image).expanduser().absolute() if _is_file_name(image) else None
+    squashfs = files.expand(image).absolute() if _is_file_name(image) else None
     manifest = read_manifest(squashfs) if squashfs else None
     items = [
         *([Item(("base_environment",), tuple(bases))] if bases else []),

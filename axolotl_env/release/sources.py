@@ -32,7 +32,7 @@ def find_sources(settings: Settings, environ: Mapping[str, str] = os.environ) ->
     """
     pip = _pip_config(environ)
     named = Path(environ.get("SSL_CERT_FILE") or "/nonexistent")
-    links = (Path(link.removeprefix("file://")).expanduser() for link in pip.get("find-links", "").split())
+    links = (files.expand(link.removeprefix("file://")) for link in pip.get("find-links", "").split())
     folders = tuple(link for link in links if files.kind(link) == "folder")
     sources = Sources(
         wheel_folders=(settings.wheels,) if settings.wheels else folders,

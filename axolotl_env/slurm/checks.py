@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from axolotl_env import console, process
+from axolotl_env import console, files, process
 from axolotl_env.edf import Environment, Mount, damaged, survey
 from axolotl_env.errors import BadInputError, Fault, MissingError
 from axolotl_env.settings import Settings, Site, load_site
@@ -78,7 +78,7 @@ def check(
     """
     place = _place(request, settings, dry_run=dry_run, stamp=not (dry_run or wrong_settings), environ=environ)
     faults = [*wrong_settings, *place.faults]
-    config = Path(request.config).expanduser().absolute()
+    config = files.expand(request.config).absolute()
     secrets_file = secrets_path(environ)
     links = number(request.chain, MAX_LINKS) or 1
     configs: tuple[TaskConfig, ...] = ()

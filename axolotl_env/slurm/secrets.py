@@ -21,7 +21,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def secrets_path(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the file: ``~/.config/axolotl-env/secrets``, on Alps in the home that every node sees."""
-    return Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "axolotl-env/secrets"
+    return files.expand(environ.get("XDG_CONFIG_HOME") or "~/.config") / "axolotl-env/secrets"
 
 
 def secret_names(path: Path) -> tuple[str, ...]:

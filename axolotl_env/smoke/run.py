@@ -125,7 +125,7 @@ def plan_smoke(
     arguments: list[str] = []
     content = ""
     if data:
-        file = Path(data).expanduser().absolute()
+        file = files.expand(data).absolute()
         if files.kind(file) != "file":
             raise BadInputError("is not a file", where=f"--data {data}")
         inside = f"/axolotl-env-data/{file.name}"

@@ -69,7 +69,7 @@ def plan_squashfs(
             "a file that is no squashfs is there", where=str(path), hint="move it away, or give another name"
         )
     chosen = find_compression(compression)
-    folder = Path(publish).expanduser().absolute() if publish else None
+    folder = files.expand(publish).absolute() if publish else None
     if folder:
         files.check_output(folder / path.name)
     ours = [Path(__file__).with_name(name).read_text() for name in ("contract.py", "bom.py")]

@@ -88,7 +88,7 @@ def find_squashfs(settings: Settings, name: str) -> Path:
     """
     if not name:
         return newest(settings)
-    path, held = Path(name).expanduser().absolute(), settings.store / "images" / name
+    path, held = files.expand(name).absolute(), settings.store / "images" / name
     return held if "/" not in name and files.kind(held) and not files.kind(path) else path
 
 

@@ -93,7 +93,7 @@ def plan_config(
     for assignment in assignments:
         assign(config, assignment)
         folders.pop(assignment.partition("=")[0], None)
-    target = Path(output).expanduser().absolute() if output else Path.cwd() / f"{name}.yaml"
+    target = files.expand(output).absolute() if output else Path.cwd() / f"{name}.yaml"
     if output.endswith("/") or files.kind(target) == "folder":
         target /= f"{name}.yaml"
     _render(config, {**environ, "NAME": name}, source)
@@ -164,7 +164,7 @@ def _check(config: Mapping[str, Any], assignments: Sequence[str]) -> None:
 
 
 def _find(name: str, folder: Path, flag: str) -> Path:
-    path = Path(name).expanduser() if "/" in name or name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    path = files.expand(name) if "/" in name or name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if files.kind(path) != "file" and path.parent == folder:
         known = [p.stem for p in folder.glob("*.yaml")]
         raise BadInputError(f"there is no {name!r} in {folder.name}/", where=flag, hint=nearest(name, known))

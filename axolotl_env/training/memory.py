@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from axolotl_env import files
 from axolotl_env.errors import BadInputError, Fault
 from axolotl_env.records import Record
 from axolotl_env.release import load_release
@@ -89,7 +90,7 @@ def estimate(config: str, *, nodes: str, site: Site) -> Estimate:
     """
     if not config:
         raise BadInputError("no config to estimate", where="--config", hint="--config axolotl.yaml")
-    read = document.read(Path(config).expanduser())
+    read = document.read(files.expand(config))
     value = read.value
     _refuse(read)
     gpus = packing.gpus(nodes, site)

@@ -111,11 +111,11 @@ def load_model(name: str, environ: Mapping[str, str] = os.environ) -> Model:
 
 def local_file(model: str, name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return a file of a model that is on this machine: in its folder, or in the cache of the Hugging Face hub."""
-    home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    home = files.expand(environ.get("HF_HOME") or "~/.cache/huggingface")
     hub = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     snapshots = hub / f"models--{model.replace('/', '--')}" / "snapshots"
     kept = sorted(snapshots.glob("*")) if files.kind(snapshots) == "folder" else ()
-    found = (folder / name for folder in (Path(model).expanduser(), *kept))
+    found = (folder / name for folder in (files.expand(model), *kept))
     return next((file for file in found if files.kind(file) == "file"), None)
 
 

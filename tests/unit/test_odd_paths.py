@@ -170,3 +170,15 @@ def test_the_sources_of_packages(ask: Ask, path: str, monkeypatch: pytest.Monkey
 
 def test_the_name_of_a_site(ask: Ask) -> None:
     assert "unknown site" in ask("doctor", "--site", "x" * 5000)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check-data", "--data"), ("check-config", "--config"), ("estimate", "--nodes", "1", "--config"),
+        ("check-edf", "--edf"), ("check-script", "--script"), ("submit", "--dry-run", "--config"),
+        ("make-edf", "--dry-run", "--image", "x.sqsh", "--output"),
+    ],
+)  # fmt: skip
+def test_the_home_of_a_user_whom_nobody_knows(ask: Ask, arguments: tuple[str, ...]) -> None:
+    assert "error: " in ask(*arguments, "~nobody-of-that-name/file.yaml")

@@ -70,7 +70,7 @@ def check_config(
     """
     if not config:
         raise BadInputError("no config to check", where="--config", hint="--config axolotl.yaml")
-    path = Path(config).expanduser()
+    path = files.expand(config)
     context = _context(document.read(path), settings, nodes, release, environment)
     problems = run(context, CHECKS)
     mended, before = mend(context.config, problems), context.config.text

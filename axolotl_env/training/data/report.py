@@ -54,8 +54,8 @@ def check_data(paths: Sequence[str], config: str, *, nodes: str, site: Site) -> 
         BadInputError: a file or the config cannot be read, or there is nothing to check.
     """
     gpus = packing.gpus(nodes, site)
-    settings = document.read(Path(config).expanduser()) if config else None
-    work = plan([Path(path).expanduser() for path in paths], settings)
+    settings = document.read(files.expand(config)) if config else None
+    work = plan([files.expand(path) for path in paths], settings)
     values = settings.value if settings else {}
     tokenizer = tokens.tokenizer_file(values)
     checked = []
@@ -94,7 +94,7 @@ def mend_data(
         ConflictError: the output is there, and ``force`` is not given.
     """
     source, shape = _one(paths, config)
-    return mend_file(source, Path(output).expanduser(), shape or shape_of(source), force=force, dry_run=dry_run)
+    return mend_file(source, files.expand(output), shape or shape_of(source), force=force, dry_run=dry_run)
 
 
 def convert_data(
@@ -109,12 +109,12 @@ def convert_data(
     source, shape = _one([path] if path else [], config)
     if not output:
         raise BadInputError("nowhere to write to", where="--output", hint="--output NEW.jsonl")
-    return convert_file(source, Path(output).expanduser(), to, shape, force=force, dry_run=dry_run)
+    return convert_file(source, files.expand(output), to, shape, force=force, dry_run=dry_run)
 
 
 def _one(paths: Sequence[str], config: str) -> tuple[Path, Shape | None]:
-    settings = document.read(Path(config).expanduser()) if config else None
-    found = plan([Path(path).expanduser() for path in paths], settings)
+    settings = document.read(files.expand(config)) if config else None
+    found = plan([files.expand(path) for path in paths], settings)
     if len(found) != 1:
         raise BadInputError(f"one file at a time, not {len(found)}", where="--data", hint="name it with --data")
     return found[0]
