@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from axolotl_env.training import Metrics, parse_line
@@ -33,9 +34,10 @@ class Tail:
     A file that is not there yet is empty; one that became shorter was started anew by a requeue.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, last: int | None = None) -> None:
+        """Open the tail; with ``last``, leave out what stands before as many bytes from the end."""
         self.path = path
-        self._offset = 0
+        self._offset = max(0, path.stat().st_size - last) if last is not None and path.exists() else 0
         self._pending = b""
 
     def lines(self, *, rest: bool = False) -> Iterator[str]:
@@ -51,12 +53,20 @@ class Tail:
                     if len(self._pending) > LONGEST_LINE:
                         self._pending = self._pending[-CHUNK:]
                     for line in whole:
-                        yield line.decode(errors="replace")
+                        yield from _said(line)
         except FileNotFoundError:
             return
         if rest and self._pending:
-            yield self._pending.decode(errors="replace")
+            yield from _said(self._pending)
             self._pending = b""
+
+
+def _said(line: bytes) -> list[str]:
+    """Part a line where another process begins: srun hands on long lines in pieces of 1 KiB, and mixes them."""
+    text = line.decode(errors="replace")
+    starts = [found.start() for found in _PREFIX.finditer(text)] if text.count("[rank") > 1 else []
+    edges = [0, *(start for start in starts if start), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)] or [text]
 
 
 def tame(line: str) -> str:

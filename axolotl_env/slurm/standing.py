@@ -11,7 +11,7 @@ from axolotl_env.slurm.cluster import duration
 from axolotl_env.slurm.follow import known
 from axolotl_env.slurm.history import all_logs_of, later_links, runs
 from axolotl_env.slurm.job import JobId
-from axolotl_env.slurm.reading import Reading
+from axolotl_env.slurm.reading import Reading, Tail
 from axolotl_env.slurm.state import JobState, my_jobs
 
 TAIL = 1 << 18
@@ -115,10 +115,6 @@ def _standing(number: JobId, name: str, files: tuple[Path, ...]) -> Standing:
 def _end_of(files: tuple[Path, ...]) -> Reading:
     reading = Reading()
     for file in files:
-        if not file.exists():
-            continue
-        with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - TAIL))
-            for line in stream.read().decode(errors="replace").splitlines():
-                reading.read(line)
+        for line in Tail(file, last=TAIL).lines(rest=True):
+            reading.read(line)
     return reading

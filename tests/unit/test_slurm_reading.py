@@ -262,6 +262,16 @@ class TestTail:
                 seen += tail.lines()
         assert seen == ["é1", "é2"]
 
+    def test_a_line_into_which_another_process_wrote_is_parted_there(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        error = "[rank1@nid002]:torch.OutOfMemoryError: CUDA out of memory"
+        log.write_text(f"[rank0@nid001]:{{'loss': '1', 'memo{error}\nry': '2'}}\n")
+        reading = Reading()
+        for line in Tail(log).lines():
+            reading.read(line)
+        assert reading.diagnosis
+        assert (reading.diagnosis.node, reading.diagnosis.line) == ("nid002", error)
+
     def test_a_log_that_a_requeue_started_anew_is_read_from_its_beginning(self, tmp_path: Path) -> None:
         log = tmp_path / "log"
         log.write_text("first run\nmore\n")

@@ -32,7 +32,9 @@ def main() -> None:
     }
     limits = {"files": resource.RLIMIT_NOFILE, "core": resource.RLIMIT_CORE}
     seen["limits"] = {name: resource.getrlimit(limit) for name, limit in limits.items()}
-    Path(config["output_dir"], f"rank-{rank}.json").write_text(json.dumps(seen))
+    told = Path(config["output_dir"], f"rank-{rank}.json")
+    told.with_suffix(".part").write_text(json.dumps(seen))
+    told.with_suffix(".part").rename(told)  # tests wait for it, and read it at once
     print(f"loading the model on {seen['host']}", file=sys.stderr)
     output = Path(config["output_dir"])
     saved = [int(path.name.split("-")[1]) for path in output.glob("checkpoint-*")]
