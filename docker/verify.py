@@ -1,6 +1,7 @@
 """Runs inside the image as the last step of its build, so that no wrong image gets a name.
 
-Every package of the lock is there in its version, nothing else is, and the compiled modules load.
+Every package of the lock is there in its version, nothing else is, what a training imports and the compiled modules
+load. Leaves a list of the files that this read.
 """
 
 import importlib
@@ -13,7 +14,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 sys.dont_write_bytecode = True
+os.environ["HF_HUB_OFFLINE"] = "1"  # bitsandbytes looks for kernels on the hub
 HERE = Path(__file__).parent
+LONGEST = 64 << 20
+"""Bytes: of a larger library a training reads a small part only."""
 
 
 def normal(name: str) -> str:
@@ -54,4 +58,15 @@ if cuda := checks["cuda"]:
     }
     if wrong := [text for text, right in facts.items() if not right]:
         sys.exit("\n".join(wrong))
-sys.stdout.write(f"{len(found)} packages are those of the lock; {len(checks['modules'])} compiled modules load\n")
+# In the order of the imports, then the libraries that they brought: /etc/rc of the squashfs reads them ahead.
+modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+names = [module.get("__cached__") or "" for module in modules] + [module.get("__file__") or "" for module in modules]
+maps = Path("/proc/self/maps").read_text().splitlines()
+libraries = sorted(line.split()[-1] for line in maps if ".so" in line)
+first = [
+    path
+    for path in map(Path, dict.fromkeys([*names, *libraries]))
+    if path.is_file() and path.suffix != ".py" and path.stat().st_size <= LONGEST
+]
+(HERE / "first-read").write_text("".join(f"{path}\n" for path in first))
+sys.stdout.write(f"{len(found)} packages are those of the lock; {len(checks['modules'])} modules load\n")

@@ -39,7 +39,7 @@ class FlavourPython(Record):
 class FlavourChecks(Record):
     """What is checked inside the image before it gets its name, beside the packages being the lock's."""
 
-    modules: tuple[str, ...] = Field(description="imported: what is compiled")
+    modules: tuple[str, ...] = Field(description="imported, in this order: what a training imports, what is compiled")
     cuda: str = Field("", description="CUDA that torch and nvcc must be made for, as 13.0; empty: none")
 
 

@@ -16,6 +16,9 @@ DROPPED = ("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", ".dockerenv", "etc/mtab
 MOUNTED_OVER = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 """Files that an engine binds the host's over; Docker empties them in what it exports."""
 
+FIRST_READ = "/etc/axolotl-env/first-read"
+"""List of the files that a training reads first (docker/verify.py); an image of another's making has none."""
+
 
 def contract_files(image: Image) -> Mapping[str, str]:
     """Return the contract's files by path relative to the root."""
@@ -65,6 +68,10 @@ def start_script(image: Image) -> str:
     entrypoint = shlex.join(image.entrypoint)
     exec_ = f"exec {entrypoint}".rstrip()
     return f"""# Starts a command in this container: called by the container engine as `sh -l /etc/rc COMMAND…`.
+if [ -s {FIRST_READ} ]; then
+    # By the time that Python asks for them, the small files of its packages are in memory.
+    (xargs -d '\\n' cat < {FIRST_READ} > /dev/null 2>&1 &)
+fi
 mkdir -p {workdir} 2> /dev/null
 cd {workdir} || exit 1
 if [ -s /etc/rc.local ]; then

@@ -30,14 +30,15 @@ class Compression(Record):
     compressor: Literal["gzip", "lzo", "lz4", "xz", "zstd"]
     level: int | None = None
     block: str = "128K"
-    fragments: bool = False
+    shared: bool = False
+    """Small files share a block (a fragment block), and equal files are kept once."""
 
     @property
     def options(self) -> tuple[str, ...]:
         """Options of mksquashfs that decide on the bits of the file."""
         level = ("-Xcompression-level", str(self.level)) if self.level else ()
-        tails = () if self.fragments else ("-no-fragments",)
-        return ("-comp", self.compressor, *level, "-b", self.block, *tails, *FIXED)
+        apart = () if self.shared else ("-no-fragments", "-no-duplicates")
+        return ("-comp", self.compressor, *level, "-b", self.block, *apart, *FIXED)
 
 
 def bounds() -> tuple[str, ...]:

@@ -19,16 +19,19 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from axolotl_env import console, files, process
 from axolotl_env.image import Image, build_image, plan_image
 from axolotl_env.settings import load
+from axolotl_env.squashfs.contract import FIRST_READ
 from axolotl_env.squashfs.options import Compression, bounds, find_compression
-from tests.bench.bench_squashfs import NAMESPACE, PROGRAM, ROOT, Watch, imports, machine
+from tests.bench.bench_squashfs import NAMESPACE, ROOT, Watch, imports, machine, read_once
 
 JSON = ROOT / "tests/bench/results/compression.json"
 FAST = find_compression("fast")
-SORTED = "fast, sorted by first use"
+SHARED = FAST.model_copy(update={"shared": True})
+SORTED = "sorted by first use"
 VARIANTS = {
     "fast": FAST,
-    "fast, with fragments": FAST.model_copy(update={"fragments": True}),
-    SORTED: FAST,
+    "fast, shared": SHARED,
+    f"fast, {SORTED}": FAST,
+    f"fast, shared, {SORTED}": SHARED,
     "zstd:1:64K": find_compression("zstd:1:64K"),
     "zstd:1:128K": find_compression("zstd:1:128K"),
     "lz4::256K": find_compression("lz4::256K"),
@@ -37,22 +40,6 @@ SLOW = {"small": find_compression("small")}
 
 TREE = 'mount -t overlay -o "ro,lowerdir=$1" overlay "$2"; cd "$2"; '
 WRITE = TREE + 'exec mksquashfs . "$3" "${@:4}" -wildcards -e "dev/*" "proc/*" "sys/*" "tmp/*"'
-# Modules in the order of their import, then the libraries that they brought.
-USED = f"""{TREE}
-mount --bind /dev dev
-mount -t proc proc proc
-mount -t tmpfs tmpfs tmp
-exec env -i "${{@:4}}" chroot . python -c "$3"
-"""
-LIST = f"""
-{PROGRAM}
-import os, sys
-modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-names = [module.get("__cached__") or module.get("__file__") for module in modules]
-maps = [line.split()[-1] for line in open("/proc/self/maps")]
-for name in dict.fromkeys(name for name in names + maps if name and os.path.isfile(name)):
-    print("FIRST", name)
-"""
 
 
 def main() -> None:
@@ -95,10 +82,11 @@ def write(image: Image, folder: Path, number: int, name: str, compression: Compr
     path, tree, sort = folder / f"{number}.sqsh", folder / "tree", folder / "sort"
     tree.mkdir(exist_ok=True)
     more: list[str] = []
-    if name == SORTED:
+    if name.endswith(SORTED):
         sort.write_text(first_used(image, tree))
         more = ["-sort", str(sort)]
     command = [*NAMESPACE, "bash", "-ec", WRITE, "bash", ":".join(image.layers), str(tree), str(path)]
+    read_once(image.layers)
     with console.step(f"write {name}") as step, Watch(folder) as watch:
         process.run([*command, *compression.options, *bounds(), *more])
     step.outcome = f"{watch.seconds:.1f} s"
@@ -107,11 +95,10 @@ def write(image: Image, folder: Path, number: int, name: str, compression: Compr
 
 
 def first_used(image: Image, tree: Path) -> str:
-    """Return mksquashfs' list of the files that the import uses: the first has the highest priority."""
-    command = [*NAMESPACE, "bash", "-ec", USED, "bash", ":".join(image.layers), str(tree), LIST, *variables(image)]
-    said = process.run(command, merge_stderr=False).stdout.splitlines()
-    names = [line.removeprefix("FIRST /") for line in said if line.startswith("FIRST /") and " " not in line[6:]]
-    return "".join(f"{name} {32767 - place}\n" for place, name in enumerate(names))
+    """Return mksquashfs' list of the files that a training reads first: the first has the highest priority."""
+    command = [*NAMESPACE, "bash", "-ec", f"{TREE} cat .{FIRST_READ}", "bash", ":".join(image.layers), str(tree)]
+    names = process.run(command).stdout.splitlines()
+    return "".join(f"{name[1:]} {32767 - place}\n" for place, name in enumerate(names) if " " not in name)
 
 
 if __name__ == "__main__":

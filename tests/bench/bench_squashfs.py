@@ -63,12 +63,15 @@ loop=$(findmnt --noheadings --output SOURCE image)
 mount -t overlay -o lowerdir=image,upperdir=over/upper,workdir=over/work overlay root
 mount --rbind /dev root/dev
 mount -t proc proc root/proc
+# As the container engine starts a command. Enroot's own /etc/rc does no more than that; the unpacked trees have none.
+start=
+[ ! -e image/etc/rc ] || start="sh -l /etc/rc"
 sync
 echo 3 > /proc/sys/vm/drop_caches
 for state in $STATES; do
     read -r _ _ before _ < "/sys/block/${loop#/dev/}/stat"
     started=$EPOCHREALTIME
-    env -i "${@:3}" chroot root python -c "$PROGRAM" 2> error || { cat error; exit 1; }
+    env -i "${@:3}" chroot root $start python -c "$PROGRAM" 2> error || { cat error; exit 1; }
     ended=$EPOCHREALTIME
     read -r _ _ after _ < "/sys/block/${loop#/dev/}/stat"
     echo "$state ${ended/./} ${started/./} $after $before"
@@ -175,7 +178,7 @@ def _rounds(
             folder = scratch / way
             folder.mkdir()
             with console.step(f"round {number} of {rounds}: {title}") as step:
-                process.run(["sh", "-c", 'tar --create "$@" | cat > /dev/null; sync', "sh", *layers])
+                read_once(layers)
                 with Watch(scratch) as watch:
                     process.run(["bash", "-eo", "pipefail", "-c", line], cwd=folder, env=env)
                 seen = {"seconds": watch.seconds, "cpu_seconds": watch.cpu, "memory_mb": watch.memory / 1e6}
@@ -204,6 +207,11 @@ def _rounds(
         }
         for way, made in runs.items()
     }  # fmt: skip
+
+
+def read_once(layers: Sequence[str]) -> None:
+    """Bring an image's layers into memory, where a build leaves them."""
+    process.run(["sh", "-c", 'tar --create "$@" | cat > /dev/null; sync', "sh", *layers])
 
 
 def imports(squashfs: Path, variables: Sequence[str], states: str = "cold warm") -> dict[str, float]:

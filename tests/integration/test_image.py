@@ -16,9 +16,11 @@ from pathlib import Path
 import docker
 import pytest
 
+from axolotl_env import process
 from axolotl_env.errors import MissingError, WorkFailedError
 from axolotl_env.image import Image, ImagePlan, build_image, export_image, plan_image
 from axolotl_env.settings import ROOT, Settings, load
+from axolotl_env.squashfs.contract import FIRST_READ
 
 pytestmark = pytest.mark.engine
 
@@ -111,6 +113,17 @@ def test_byte_code_is_compiled_and_belongs_to_sources_of_the_release_date(
     count, heads = in_image(engine, image, "/opt/axolotl/bin/python", "-c", code).split(" ", 1)
     assert int(count) > 10_000
     assert heads.strip() == f"(0, {image.release.epoch})"
+
+
+def test_what_a_training_reads_first_is_listed_in_the_order_of_its_imports(squashfs: Path) -> None:
+    listed = process.run(["unsquashfs", "-cat", squashfs, FIRST_READ[1:]]).stdout.splitlines()
+    shown = process.run(["unsquashfs", "-l", squashfs]).stdout.splitlines()
+    assert {f"squashfs-root{path}" for path in listed} <= set(shown)
+    modules = [path.partition("/site-packages/")[2].replace("__pycache__/", "").split(".")[0] for path in listed]
+    order = [modules.index(name) for name in ("axolotl/train", "torch/__init__", "transformers/trainer")]
+    assert order == sorted(order)
+    assert len(listed) > 4000
+    assert not [path for path in listed if path.endswith(".py")], "sources are not read where there is byte code"
 
 
 def test_the_record_is_what_the_engine_says(image: Image, engine: docker.DockerClient) -> None:

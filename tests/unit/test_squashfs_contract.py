@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from axolotl_env.image import Image
 from axolotl_env.release import Release
-from axolotl_env.squashfs.contract import contract_files, doubts
+from axolotl_env.squashfs.contract import FIRST_READ, contract_files, doubts
 from tests.conftest import ROOT
 
 RELEASE = Release(
@@ -58,3 +60,15 @@ def test_memory_is_bounded_and_processors_are_those_that_a_job_may_use() -> None
     command = ["taskset", "--cpu-list", "0", sys.executable, "-c", show]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "-processors 1 -mem 512M" in said
+
+
+def test_files_are_read_ahead_beside_the_command_and_one_that_is_gone_does_no_harm(tmp_path: Path) -> None:
+    pipe, listed = tmp_path / "a module.pyc", tmp_path / "first-read"
+    os.mkfifo(pipe)
+    listed.write_text(f"{tmp_path}/gone\n{pipe}\n")
+    script = contract_files(image())["etc/rc"].replace(FIRST_READ, str(listed))
+    # It ends though the reader waits, and no child that it does not know is left to it.
+    command = ["sh", "-c", script, "sh", "sh", "-c", "echo started; ps --no-headers --ppid $$ -o comm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("started\nps\n", "")
+    pipe.open("wb").close()  # waits for ever unless it is being read
