@@ -75,7 +75,7 @@ def _build(archive: Path, wheel: Path, release: Release, sources: Sources) -> No
         process.run(
             [find_uv_bin(), "build", "--wheel", "--no-config", *index, "--build-constraints", LOCKS / "build.txt",
              "--out-dir", tree / "built", tree],
-            env=environment, hint="what it needs for building comes from the index",
+            env={**environment, "TMPDIR": folder}, hint="what it needs for building comes from the index",
         )  # fmt: skip
         made = [path.name for path in (tree / "built").glob("*.whl")]
         if made != [wheel.name]:

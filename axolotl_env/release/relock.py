@@ -68,5 +68,7 @@ def resolve(
         output = Path(folder) / "lock.txt"
         output.write_text(preferred)
         stdin = "".join(f"{line}\n" for line in requirements)
-        process.run([*argv, "--output-file", output], stdin=stdin, env={**os.environ, "UV_SYSTEM_CERTS": "1"})
+        # TMPDIR: uv leaves locks there.
+        env = {**os.environ, "UV_SYSTEM_CERTS": "1", "TMPDIR": folder}
+        process.run([*argv, "--output-file", output], stdin=stdin, env=env)
         return output.read_text()

@@ -158,7 +158,8 @@ class Podman:
         self.folder = folder
         self.host = f"unix://{folder}/podman.sock"
         self.options = ("--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs")
-        self.process = subprocess.Popen(["podman", *self.options, "system", "service", "--time=0", self.host])
+        command = ["podman", *self.options, "system", "service", "--time=0", self.host]
+        self.process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(folder)})
 
     def client(self, *arguments: str | Path) -> None:
         subprocess.run(["podman", *self.options, *arguments], check=True, capture_output=True)

@@ -23,7 +23,7 @@ from axolotl_env.squashfs import newest, read_manifest, usable_manifest
 from axolotl_env.training import document, packing, schema
 from axolotl_env.training.config import attention, checks, choices, deepspeed, ranges, values
 from axolotl_env.training.config.mend import mend
-from axolotl_env.training.config.rules import Context, Package, Problem, run
+from axolotl_env.training.config.rules import Context, Package, Problem, rules, run
 from axolotl_env.training.config.validate import findings, from_here, validate
 
 PARTS = (checks, attention, choices, ranges, values, deepspeed)
@@ -165,7 +165,7 @@ def absent_packages(text: str, path: Path, settings: Settings) -> tuple[Finding,
         BadInputError: the config is not one.
     """
     context = _context(document.parse(text, path), settings, "1", "", None)
-    return tuple(p.finding for p in run(context, CHECKS) if p.finding.rule.endswith("-absent"))
+    return tuple(p.finding for p in run(context, CHECKS) if rules()[p.finding.rule].package)
 
 
 def _context(

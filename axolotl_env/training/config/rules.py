@@ -59,6 +59,7 @@ class Rule(Record):
     names: Mapping[str, str] = {}
     entries: tuple[Old, ...] = ()
     limits: tuple[Limit, ...] = ()
+    package: bool = False
 
 
 class Package(NamedTuple):
