@@ -125,6 +125,15 @@ has_engine() {
     [[ -n ${DOCKER_HOST:-} || -S /var/run/docker.sock || -S $(podman_socket) ]] || has dockerd || ! is_root
 }
 
+# The image store of containerd, Docker's default from 29 on, packs every layer of a build anew (minutes), and shows none
+# that could be read. A Docker that nobody has used yet keeps them as folders.
+configure_docker() {
+    local file=/etc/docker/daemon.json
+    [[ ! -e $file ]] || return 0
+    say "setting up Docker: layers are kept as folders ($file)"
+    install -D -m 644 /dev/stdin "$file" <<<'{"features": {"containerd-snapshotter": false}}'
+}
+
 # Find an engine that answers, or start one; sets DOCKER_HOST where docker-py needs it.
 ensure_engine() {
     engine_answers && return
@@ -227,6 +236,7 @@ set_up() {
         has_engine || echo docker.io
     )
     install_packages "${packages[@]}"
+    [[ " ${packages[*]} " != *" docker.io "* ]] || configure_docker
     setup_python
     ensure_engine
     ensure_podman
