@@ -38,7 +38,7 @@ def build_image(plan: ImagePlan) -> Image:
 
 
 def _build(plan: ImagePlan, engine: Engine) -> list[str]:
-    for notice in filter(None, (*plan.notices, storage_notice(engine.root))):
+    for notice in filter(None, (*plan.notices, storage_notice(engine.storage, engine.root))):
         console.warn(notice)
     for base in _bootstrapped(plan):
         _load_base(base, engine, plan)

@@ -33,5 +33,5 @@ def engine_info() -> EngineInfo:
     """
     with Engine() as engine:
         fault = storage_fault(engine.name, engine.storage, engine.root)
-        notice = storage_notice(engine.root)
+        notice = storage_notice(engine.storage, engine.root)
         return EngineInfo(name=engine.name, storage=engine.storage, root=engine.root, fault=fault, notice=notice)

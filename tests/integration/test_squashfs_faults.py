@@ -22,7 +22,7 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from axolotl_env.errors import MissingError, WorkFailedError
-from axolotl_env.image import Image, build_image, plan_image
+from axolotl_env.image import Image, build_image, engine_info, plan_image
 from axolotl_env.image.engine import Engine
 from axolotl_env.settings import SiteStorage, load
 from axolotl_env.squashfs.build import write_squashfs
@@ -240,6 +240,11 @@ def test_with_containerds_image_store_the_stream_is_taken(image: Image, tmp_path
     manifest = write_squashfs(image.model_copy(update={"layers": layers}), tmp_path / "x.sqsh", key="key")
     assert manifest.route == "stream"
     assert manifest.size > 300_000
+
+
+@pytest.mark.usefixtures("containerd_store")
+def test_it_is_told_why_its_builds_are_slow_and_what_makes_them_quick() -> None:
+    assert '{"features": {"containerd-snapshotter": false}} in /etc/docker/daemon.json' in engine_info().notice
 
 
 @pytest.mark.usefixtures("squashfs", "containerd_store")
