@@ -66,7 +66,7 @@ def _said(line: bytes) -> list[str]:
     text = line.decode(errors="replace")
     starts = [found.start() for found in _PREFIX.finditer(text)] if text.count("[rank") > 1 else []
     edges = [0, *(start for start in starts if start), len(text)]
-    return [text[start:end] for start, end in pairwise(edges)] or [text]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def tame(line: str) -> str:
